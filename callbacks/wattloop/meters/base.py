@@ -1,0 +1,52 @@
+"""What every energy meter gives: cumulative joules per channel, and how far to trust them."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import msgspec
+
+Kind = Literal["gpu", "cpu", "dram", "psys"]
+Method = Literal["counter", "integrated", "modelled"]
+
+
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """Energy of one channel since its meter opened.
+
+    Attributes:
+        channel: Name of the physical thing measured, unique on its host: a GPU's UUID, ``"cpu:0"``, ``"dram:0"``.
+        kind: Class of hardware behind the channel.
+        energy_j: Cumulative energy since the meter opened, in joules (>= 0, never falls).
+        method: ``"counter"`` (the hardware's own energy counter), ``"integrated"`` (power readings over time)
+            or ``"modelled"`` (not measured).
+        uncertainty_j: Half-width of the interval that holds the true value of ``energy_j``, in joules (>= 0).
+        modelled_j: The part of ``energy_j`` that was not measured, in joules (gaps filled by the last mean power,
+            or all of it for a modelled channel).
+        shared: True where the channel also holds what other users of the device drew (a MIG slice reports its board).
+    """
+
+    channel: str
+    kind: Kind
+    energy_j: float
+    method: Method
+    uncertainty_j: float
+    modelled_j: float = 0.0
+    shared: bool = False
+
+
+class Meter(Protocol):
+    """One instrument, read by the sampler's thread alone.
+
+    Attributes:
+        interval_s: Longest time between two reads, in seconds, that the instrument's accuracy allows.
+    """
+
+    interval_s: float
+
+    def read(self) -> tuple[Reading, ...]:
+        """Return one reading per channel; a failed device keeps its channel and never raises."""
+        ...
+
+    def close(self) -> None:
+        """Release the instrument; may be called twice."""
+        ...

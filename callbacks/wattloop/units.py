@@ -1,0 +1,41 @@
+"""Unit constants, and the one way a quantity is written for a person."""
+
+from __future__ import annotations
+
+J_PER_KWH = 3.6e6
+G_PER_KG = 1e3
+G_PER_LB = 453.59237
+
+
+def _scaled(value: float, steps: tuple[tuple[float, str], ...]) -> str:
+    for scale, unit in steps:
+        if abs(value) >= scale:
+            return f"{value / scale:.3g} {unit}" if abs(value) / scale < 999.5 else f"{value / scale:,.0f} {unit}"
+    scale, unit = steps[-1]
+    return f"{value / scale:.3g} {unit}"
+
+
+def format_energy(kwh: float) -> str:
+    """Write an energy in kWh with three significant figures and the unit that fits.
+
+    Args:
+        kwh: Energy in kWh.
+
+    Example:
+        >>> format_energy(0.01234), format_energy(1.5e-6), format_energy(2500.0)
+        ('12.3 Wh', '5.4 J', '2.5 MWh')
+    """
+    return _scaled(kwh, ((1e3, "MWh"), (1.0, "kWh"), (1e-3, "Wh"), (1.0 / J_PER_KWH, "J")))
+
+
+def format_co2e(kg: float) -> str:
+    """Write a mass of CO2-equivalent in kg with three significant figures and the unit that fits.
+
+    Args:
+        kg: Mass of CO2e in kg.
+
+    Example:
+        >>> format_co2e(0.0042), format_co2e(3.2e-7), format_co2e(1530.0)
+        ('4.2 g CO2e', '0.32 mg CO2e', '1.53 t CO2e')
+    """
+    return _scaled(kg, ((1e3, "t CO2e"), (1.0, "kg CO2e"), (1e-3, "g CO2e"), (1e-6, "mg CO2e")))
