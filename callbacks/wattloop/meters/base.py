@@ -19,9 +19,11 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         energy_j: Cumulative energy since the meter opened, in joules (>= 0, never falls).
         method: ``"counter"`` (the hardware's own energy counter), ``"integrated"`` (power readings over time)
             or ``"modelled"`` (not measured).
-        uncertainty_j: Half-width of the interval that holds the true value of ``energy_j``, in joules (>= 0).
+        uncertainty_j: What is not known of the energy gathered so far, in joules (>= 0): the difference
+            of two readings is off by at most the difference of their ``uncertainty_j`` plus both ``edge_j``.
         modelled_j: The part of ``energy_j`` that was not measured, in joules (gaps filled by the last mean power,
             or all of it for a modelled channel).
+        edge_j: What the instrument may not yet show at this moment, in joules (its refresh period x the power now).
         shared: True where the channel also holds what other users of the device drew (a MIG slice reports its board).
     """
 
@@ -31,7 +33,12 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     method: Method
     uncertainty_j: float
     modelled_j: float = 0.0
+    edge_j: float = 0.0
     shared: bool = False
+
+
+class MeterUnavailable(Exception):
+    """An instrument can't be used here; ``str()`` says why and what would help."""
 
 
 class Meter(Protocol):

@@ -1,0 +1,39 @@
+"""wattloop: the energy and CO2e of a training run, beside its loss.
+
+Nothing is imported before it is used, so that ``import wattloop`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wattloop.budget import Budget
+    from wattloop.forecast import Forecast
+    from wattloop.grid.intensity import CarbonIntensity
+    from wattloop.loop import track
+    from wattloop.run import Run
+
+__all__ = ["Budget", "CarbonIntensity", "Forecast", "Run", "track"]
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Budget": "wattloop.budget",
+    "CarbonIntensity": "wattloop.grid.intensity",
+    "Forecast": "wattloop.forecast",
+    "Run": "wattloop.run",
+    "track": "wattloop.loop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,56 @@
+"""What the callbacks of all frameworks have in common: a `Run`, and their place in the framework's list."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Unpack
+
+from wattloop.options import RunOptions
+from wattloop.run import Run
+
+
+class Adapter:
+    """Holds the `Run`, and nothing else that would have to survive a copy or a pickle.
+
+    Attributes:
+        run: The run; its `metrics`, `forecast` and `summary` may be asked at any time.
+    """
+
+    def __init__(self, **options: Unpack[RunOptions]) -> None:
+        super().__init__()
+        self.run = Run(**options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"run": self.run}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__init__()
+        self.run = state["run"]
+
+
+def move_to_front(callback: object) -> list[Any] | None:
+    """Move a callback to the front of the list that the framework is calling it from.
+
+    Frameworks hand one mutable dict of logs from callback to callback in list order, so that only those behind ours
+    see our keys; a user's callbacks come last. The list is found in the calling frames: the nearest caller that is an
+    object with a ``callbacks`` list which holds `callback`. Called from within the walk through that list, the move
+    makes it skip nobody and call nobody twice.
+
+    Args:
+        callback: The callback, during one of its hooks.
+
+    Returns:
+        The framework's list, or None where there is none.
+    """
+    frame = sys._getframe(1)
+    for _ in range(8):
+        callbacks = getattr(frame.f_locals.get("self"), "callbacks", None)
+        if isinstance(callbacks, list):
+            for place, other in enumerate(callbacks):
+                if other is callback:
+                    callbacks.insert(0, callbacks.pop(place))
+                    return callbacks
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return None

@@ -1,0 +1,60 @@
+"""Budget: the most a run may spend, in energy or in CO2e."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import msgspec
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of a run; the first one reached counts.
+
+    Args:
+        kg_co2e: Most CO2-equivalent the run may emit, in kg (> 0), PUE included.
+        kwh: Most energy its devices may draw, in kWh (> 0).
+        on_exceed: ``"stop"`` ends training the framework's own way; ``"warn"`` logs one line and goes on.
+
+    Raises:
+        ValueError: A limit is not a positive finite number, none is given, or `on_exceed` is neither word.
+
+    Example:
+        >>> Budget(kg_co2e=2.0).used_fraction(kwh=1.0, kg_co2e=0.5)
+        0.25
+    """
+
+    kg_co2e: float | None = None
+    kwh: float | None = None
+    on_exceed: Literal["stop", "warn"] = "stop"
+
+    def __post_init__(self) -> None:
+        for name, limit in (("kg_co2e", self.kg_co2e), ("kwh", self.kwh)):
+            if limit is None:
+                continue
+            if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < math.inf:
+                raise ValueError(f"Budget: {name}={limit!r} is not accepted; give a finite number above 0")
+        if self.kg_co2e is None and self.kwh is None:
+            raise ValueError("Budget: kg_co2e=None and kwh=None; give at least one limit, e.g. Budget(kg_co2e=2.0)")
+        if self.on_exceed not in ("stop", "warn"):
+            raise ValueError(f"Budget: on_exceed={self.on_exceed!r} is not accepted; give 'stop' or 'warn'")
+
+    def used_fraction(self, kwh: float, kg_co2e: float) -> float:
+        """Return the spent share of the limit that is nearest to its end (1 = all of it).
+
+        Args:
+            kwh: Energy spent so far, in kWh.
+            kg_co2e: CO2e emitted so far, in kg.
+        """
+        shares = ((kwh, self.kwh), (kg_co2e, self.kg_co2e))
+        return max(spent / limit for spent, limit in shares if limit is not None)
+
+    def __str__(self) -> str:
+        from wattloop.units import format_co2e, format_energy
+
+        limits = []
+        if self.kg_co2e is not None:
+            limits.append(format_co2e(self.kg_co2e))
+        if self.kwh is not None:
+            limits.append(format_energy(self.kwh))
+        return " or ".join(limits)

@@ -1,0 +1,153 @@
+"""Footprint: joules of the devices x PUE x carbon intensity of the moment -> kg CO2e, snapshot by snapshot."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from wattloop.grid.intensity import CarbonIntensity, Intensity
+from wattloop.meters.base import Reading
+from wattloop.sampler import Snapshot
+from wattloop.units import G_PER_KG, J_PER_KWH
+
+log = logging.getLogger("wattloop")
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """What was spent over some span of time; spans add up.
+
+    Attributes:
+        gpu_j: Energy of the GPUs, in joules.
+        cpu_j: Energy of the rest of the host that is counted (CPU packages and memory), in joules.
+        modelled_j: The part of both that was not measured, in joules.
+        uncertainty_j: What is not known of the energy, in joules, without the two ends of the span.
+        kg_co2e: Emissions in kg CO2e, PUE included.
+        duration_s: Length of the span, in seconds.
+    """
+
+    gpu_j: float = 0.0
+    cpu_j: float = 0.0
+    modelled_j: float = 0.0
+    uncertainty_j: float = 0.0
+    kg_co2e: float = 0.0
+    duration_s: float = 0.0
+
+    @property
+    def energy_j(self) -> float:
+        """Energy of all devices, in joules."""
+        return self.gpu_j + self.cpu_j
+
+    @property
+    def kwh(self) -> float:
+        """Energy of all devices, in kWh."""
+        return self.energy_j / J_PER_KWH
+
+    @property
+    def measured_fraction(self) -> float:
+        """Share of the energy that was measured rather than modelled (0-1; 0 when there is none)."""
+        energy_j = self.energy_j
+        return max(0.0, 1.0 - self.modelled_j / energy_j) if energy_j > 0 else 0.0
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
+
+    def __sub__(self, other: Totals) -> Totals:
+        return Totals(*(getattr(self, name) - getattr(other, name) for name in self.__struct_fields__))
+
+
+class Footprint:
+    """Prices every snapshot's energy at the intensity of its moment, and adds up what a session has spent.
+
+    Only the sampler's thread calls `take`; what it writes may be read from any thread.
+
+    Args:
+        intensity: Where the carbon intensity of a moment comes from; asked in the sampler's thread.
+        pue: Power usage effectiveness of the site (>= 1).
+        power_window_s: Shortest time over which power is averaged, in seconds; over less, a counter's refresh shows.
+        now: Wall-clock time, aware.
+
+    Attributes:
+        totals: What was spent since the first snapshot.
+        phases_j: The same energy by phase, in joules.
+        phase: Name under which energy is counted now; the training thread sets it.
+        power_w: Mean power of late, in watts.
+        intensity: The carbon intensity last used.
+    """
+
+    def __init__(
+        self,
+        intensity: CarbonIntensity,
+        pue: float = 1.0,
+        power_window_s: float = 0.5,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._source = intensity
+        self._pue = pue
+        self._now = now
+        self._power_window_s = power_window_s
+        self._power_since: tuple[float, float] | None = None
+        self._last: dict[str, Reading] = {}
+        self._last_s: float | None = None
+        self._start_edge_j: dict[str, float] = {}
+        self._warned = False
+        self.totals = Totals()
+        self.phases_j: dict[str, float] = {}
+        self.phase = "startup"
+        self.power_w = 0.0
+        self.intensity: Intensity = intensity.at(now())
+
+    @property
+    def channels(self) -> tuple[Reading, ...]:
+        """The last reading of each channel."""
+        return tuple(self._last.values())
+
+    @property
+    def uncertainty_j(self) -> float:
+        """Half-width of the interval that holds the session's true energy, in joules: gathered, and at both ends."""
+        edges_j = sum(reading.edge_j + self._start_edge_j[channel] for channel, reading in [*self._last.items()])
+        return self.totals.uncertainty_j + edges_j
+
+    @property
+    def kg_per_joule(self) -> float:
+        """Emissions of a joule drawn now, in kg CO2e, PUE included."""
+        return self._pue * self.intensity.g_co2e_per_kwh / G_PER_KG / J_PER_KWH
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Add what was spent since the snapshot before; a channel counts from when it is first seen."""
+        self._ask_intensity()
+        gpu_j = cpu_j = modelled_j = uncertainty_j = 0.0
+        for reading in snapshot.readings:
+            before = self._last.get(reading.channel)
+            if before is None:
+                self._start_edge_j[reading.channel] = reading.edge_j
+            else:
+                energy_j = reading.energy_j - before.energy_j
+                gpu_j, cpu_j = (gpu_j + energy_j, cpu_j) if reading.kind == "gpu" else (gpu_j, cpu_j + energy_j)
+                modelled_j += reading.modelled_j - before.modelled_j
+                uncertainty_j += reading.uncertainty_j - before.uncertainty_j
+            self._last[reading.channel] = reading
+        duration_s = 0.0 if self._last_s is None else snapshot.time_s - self._last_s
+        self._last_s = snapshot.time_s
+        energy_j = gpu_j + cpu_j
+        self.totals += Totals(gpu_j, cpu_j, modelled_j, uncertainty_j, energy_j * self.kg_per_joule, duration_s)
+        self.phases_j[self.phase] = self.phases_j.get(self.phase, 0.0) + energy_j
+        self._follow_power(snapshot.time_s)
+
+    def _follow_power(self, now_s: float) -> None:
+        if self._power_since is None:
+            self._power_since = (now_s, 0.0)
+        since_s, since_j = self._power_since
+        if now_s - since_s >= self._power_window_s:
+            self.power_w = (self.totals.energy_j - since_j) / (now_s - since_s)
+            self._power_since = (now_s, self.totals.energy_j)
+
+    def _ask_intensity(self) -> None:
+        try:
+            self.intensity = self._source.at(self._now())
+        except Exception as error:
+            if not self._warned:
+                self._warned = True
+                log.warning("carbon intensity is not to be had (%r); the last one known stays in use", error)

@@ -1,0 +1,103 @@
+"""Keras 3, on any backend: `EmissionsCallback`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+try:
+    import keras
+except ImportError as error:
+    raise ImportError("wattloop.keras needs Keras 3 and a backend: pip install 'wattloop[keras]'") from error
+
+from wattloop.adapter import Adapter, move_to_front
+from wattloop.tensorboard import EventFile, event_file
+
+log = logging.getLogger("wattloop")
+
+
+class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc]
+    """Adds energy and CO2e to the logs of every epoch, forecasts the run's total, and stops it at its budget.
+
+    History, the progress bar, CSVLogger, EarlyStopping and TensorBoard see the keys, wherever they stand in the list.
+    With ``log_dir=`` rows also go, every ``log_every_n_steps`` and at each epoch, to a TensorBoard event file of ours,
+    for which Keras's own callback would need TensorFlow.
+
+    Args:
+        **options: See `wattloop.options.RunOptions`. The keys logged are those of `wattloop.Run.metrics`.
+
+    Raises:
+        TypeError: An option is unknown.
+        ValueError: An option's value is not accepted.
+
+    Example:
+        >>> from wattloop.keras import EmissionsCallback
+        >>> model.fit(x, y, epochs=10, callbacks=[EmissionsCallback(region="FR", log_dir="logs")])  # doctest: +SKIP
+    """
+
+    _events: EventFile | None = None
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Take the front of the list, where all others see our keys."""
+        super().set_params(params)
+        move_to_front(self)
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Begin to measure."""
+        self._close_events()
+        self._first_epoch: int | None = None
+        self._batch = -1
+        self._stopping = False
+        self.run.start(framework=f"keras/{keras.backend.backend()}", steps_per_epoch=self.params.get("steps"))
+        self._events = event_file(self.run.settings.log_dir)
+        self._stop_if_due(self.run.check_stop())
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Learn how many epochs there are: only the first one's index tells where a resumed run begins."""
+        self._batch = -1
+        if self._first_epoch is None:
+            self._first_epoch = epoch
+            self.run.expect(None, self.params["epochs"] - epoch, self.params.get("steps"))
+        self.run.enter_phase("train")
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Count the batches since the last call; log and stop when due."""
+        done, self._batch = batch - self._batch, batch
+        if self.run.step(done):
+            if self.run.should_log and self._events is not None:
+                self._events.add(self.run.metrics(), self.run.steps)
+            self._stop_if_due(self.run.should_stop)
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Count validation apart."""
+        if self.run.running:
+            self.run.enter_phase("validation")
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        """Go back to counting training."""
+        if self.run.running:
+            self.run.enter_phase("train")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Add the epoch's row to the logs."""
+        row = self.run.epoch_end()
+        if logs is not None:
+            logs.update(row)
+        if self._events is not None:
+            self._events.add(row, self.run.steps)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """End measuring."""
+        self.run.finish("stopped" if self._stopping else "finished")
+        self._close_events()
+
+    def _stop_if_due(self, due: bool) -> None:
+        # On jax, touching self.model makes Keras fetch the whole state: only to stop.
+        if due and not self._stopping:
+            self._stopping = self.model.stop_training = True
+            self.run.stopped(None)
+
+    def _close_events(self) -> None:
+        if self._events is not None:
+            self._events.close()
+            self._events = None

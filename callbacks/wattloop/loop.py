@@ -1,0 +1,150 @@
+"""Plain loops, PyTorch's and Accelerate's: iterators and a context manager over the same `Run`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from wattloop.options import RunOptions
+from wattloop.run import Run
+from wattloop.tensorboard import EventFile, event_file
+
+log = logging.getLogger("wattloop")
+
+T = TypeVar("T")
+Log = Callable[[str, float, int], object]
+
+
+class LoopRun(Run):
+    """A `Run` that a plain loop drives; see `track`."""
+
+    def __init__(self, log: Log | None = None, **options: Unpack[RunOptions]) -> None:
+        super().__init__(**options)
+        if log is not None and not callable(log):
+            raise ValueError(f"log={log!r} is not accepted; give a callable (name, value, step), e.g. writer.add_scalar")
+        self._log = log
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._events: EventFile | None = None
+        self._length: int | None = None
+        self._stop_said = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "log": self._log}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._log = state["log"]
+
+    def __enter__(self) -> Self:
+        """Begin to measure."""
+        self.start(framework="loop")
+        if self._log is None:
+            self._events = event_file(self.settings.log_dir)
+        self._stop_if_due(self.check_stop())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End measuring, whatever ended the loop."""
+        if isinstance(error, KeyboardInterrupt):
+            self.finish("interrupted")
+        elif error is not None:
+            self.finish("failed")
+        else:
+            self.finish("stopped" if self.should_stop else "finished")
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+    def epochs(self, epochs: Iterable[T]) -> Iterator[T]:
+        """Go through the epochs, log a row after each, and end early when the budget is spent.
+
+        Args:
+            epochs: The epochs; their number is the run's `total_epochs` where it has a length.
+        """
+        total = _length(epochs)
+        self.expect(None, total)
+        for epoch in epochs:
+            if self.should_stop:
+                return
+            yield epoch
+            self._emit(self.epoch_end())
+
+    def steps(self, batches: Iterable[T]) -> Iterator[T]:
+        """Go through the batches of an epoch, count a step after each, and end early when the budget is spent.
+
+        Args:
+            batches: The batches, e.g. a `DataLoader`; their number is known in advance where it has a length.
+        """
+        self._know_length(_length(batches))
+        self.enter_phase("train")
+        try:
+            for batch in batches:
+                if self.should_stop:
+                    return
+                yield batch
+                if self.step():
+                    if self.should_log:
+                        self._emit(self.metrics())
+                    self._stop_if_due(self.should_stop)
+        finally:
+            self.enter_phase("other")
+
+    def _know_length(self, length: int | None) -> None:
+        if length is None:
+            return
+        if self._total_epochs is not None:
+            self._steps_per_epoch = length
+        elif self._total_steps is None:
+            self._total_steps = length
+
+    def _stop_if_due(self, due: bool) -> None:
+        if due and not self._stop_said:
+            self._stop_said = True
+            self.stopped(None)
+
+    def _emit(self, row: dict[str, float]) -> None:
+        if self._events is not None:
+            self._events.add(row, self.steps)
+        elif self._log is not None:
+            for name, value in row.items():
+                self._log(name, value, self.steps)
+
+
+def _length(items: Iterable[Any]) -> int | None:
+    try:
+        return len(items)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def track(log: Log | None = None, **options: Unpack[RunOptions]) -> LoopRun:
+    """Measure a plain training loop.
+
+    Args:
+        log: Called with (name, value, step) for every logged value, e.g. ``SummaryWriter.add_scalar``. Without it, and
+            with ``log_dir=``, rows go to a TensorBoard event file there.
+        **options: See `RunOptions`. The keys logged are those of `wattloop.Run.metrics`.
+
+    Returns:
+        A run to be used as a context manager; `run.should_stop` tells loops of other shapes, which call `run.step()`
+        themselves, when the budget is spent.
+
+    Raises:
+        TypeError: An option is unknown.
+        ValueError: An option's value is not accepted.
+
+    Example:
+        >>> with track(region="FR", total_epochs=2) as run:
+        ...     for epoch in run.epochs(range(2)):
+        ...         for batch in run.steps([1, 2, 3]):
+        ...             pass
+        >>> run.steps_done
+        6
+    """
+    return LoopRun(log, **options)

@@ -1,0 +1,130 @@
+"""The options that every front end takes, and the one place where they are checked."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+import msgspec
+
+from wattloop.budget import Budget
+from wattloop.grid.intensity import CarbonIntensity, ConstantIntensity
+from wattloop.grid.regions import resolve, world
+from wattloop.meters import MeterOptions
+
+
+class RunOptions(TypedDict, total=False):
+    """Keyword options of `EmissionsCallback` and `track`; all are optional.
+
+    Keys:
+        region: Place whose yearly carbon intensity is used: ISO country code or name, or a US state (``"US-CA"``).
+            Default: the world average, said once in a warning.
+        intensity: Carbon intensity in gCO2e/kWh (> 0), or any `CarbonIntensity`; goes before the region's.
+        pue: Power usage effectiveness of the site (>= 1). Default 1.0, the devices alone.
+        budget: What the run may spend.
+        total_epochs: Epochs of the whole run (>= 1), where the framework does not know.
+        total_steps: Steps of the whole run (>= 1), where the framework does not know.
+        log_dir: Folder of the run's record. Default: the framework's own log folder; Keras and plain loops have none,
+            there it also turns on TensorBoard event files.
+        log_every_n_steps: Steps between two logged rows (>= 1). Default: the framework's own, else 50.
+        interval_s: Longest time between two readings of the energy counters, in seconds (0.01-60). Default 1.0.
+        modelled_cpu: Model the CPU's energy (load x TDP) where it cannot be measured, beside what is measured.
+        powercap_root: Folder of the Linux powercap tree.
+    """
+
+    region: str
+    intensity: float | CarbonIntensity
+    pue: float
+    budget: Budget | None
+    total_epochs: int | None
+    total_steps: int | None
+    log_dir: str | os.PathLike[str] | None
+    log_every_n_steps: int | None
+    interval_s: float
+    modelled_cpu: bool
+    powercap_root: str | os.PathLike[str]
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Options after checking; see `RunOptions` for their meaning."""
+
+    region: str
+    intensity: CarbonIntensity
+    pue: float
+    budget: Budget | None
+    total_epochs: int | None
+    total_steps: int | None
+    log_dir: str | None
+    log_every_n_steps: int | None
+    interval_s: float
+    meters: MeterOptions
+    place_given: bool
+
+
+def validated(options: Mapping[str, Any]) -> Settings:
+    """Check options and fill in the defaults.
+
+    Raises:
+        TypeError: An option is unknown.
+        ValueError: A value is not accepted; the message names the option, the value and what is.
+    """
+    for name in options:
+        if name not in RunOptions.__annotations__:
+            near = difflib.get_close_matches(name, RunOptions.__annotations__, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(
+                f"unknown option {name}={options[name]!r}{hint} Accepted: {', '.join(RunOptions.__annotations__)}"
+            )
+    region = options.get("region")
+    intensity = options.get("intensity")
+    given = intensity is not None
+    if region is not None and not isinstance(region, str):
+        raise ValueError(f"region={region!r} is not accepted; give a country or state by code or name, e.g. 'FR'")
+    place = resolve(region) if region is not None else world()
+    if intensity is None:
+        intensity = place.intensity()
+    elif isinstance(intensity, int | float) and not isinstance(intensity, bool):
+        intensity = ConstantIntensity(float(intensity), "given by the user")
+    elif not (hasattr(intensity, "at") and hasattr(intensity, "forecast")):
+        raise ValueError(f"intensity={intensity!r} is not accepted; give gCO2e/kWh (> 0) or a CarbonIntensity")
+    budget = options.get("budget")
+    if isinstance(budget, Mapping):
+        budget = Budget(**budget)
+    if budget is not None and not isinstance(budget, Budget):
+        raise ValueError(f"budget={budget!r} is not accepted; give a Budget, e.g. Budget(kg_co2e=2.0)")
+    log_dir = options.get("log_dir")
+    return Settings(
+        region=place.code if region is not None or not given else "",
+        intensity=intensity,
+        pue=_number(options, "pue", 1.0, 1.0, 10.0),
+        budget=budget,
+        total_epochs=_count(options, "total_epochs"),
+        total_steps=_count(options, "total_steps"),
+        log_dir=os.fspath(log_dir) if log_dir is not None else None,
+        log_every_n_steps=_count(options, "log_every_n_steps"),
+        interval_s=_number(options, "interval_s", 1.0, 0.01, 60.0),
+        meters=MeterOptions(
+            modelled_cpu=bool(options.get("modelled_cpu", False)),
+            powercap_root=os.fspath(options.get("powercap_root", MeterOptions().powercap_root)),
+        ),
+        place_given=region is not None or given,
+    )
+
+
+def _number(options: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:
+    value = options.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or not low <= value <= high:
+        raise ValueError(f"{name}={value!r} is not accepted; give a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def _count(options: Mapping[str, Any], name: str) -> int | None:
+    value = options.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}={value!r} is not accepted; give a whole number of 1 or more")
+    return value

@@ -1,0 +1,491 @@
+"""Run: the framework-neutral state machine that every front end drives."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import platform
+import secrets
+import weakref
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Unpack
+
+import msgspec
+
+from wattloop import __version__, journal
+from wattloop.footprint import Footprint, Totals
+from wattloop.forecast import UNKNOWN, Forecast, Forecaster
+from wattloop.meters import MeterOptions
+from wattloop.options import RunOptions, validated
+from wattloop.ranks import Ranks, SingleRank, detect
+from wattloop.sampler import OPEN_TIMEOUT_S, Sampler, Snapshot, acquire, release
+from wattloop.units import J_PER_KWH, format_co2e, format_energy
+
+log = logging.getLogger("wattloop")
+
+LOG_EVERY_N_STEPS = 50
+RECORD_INTERVAL_S = 5.0
+STATE_VERSION = 1
+
+
+class Run:
+    """Energy, emissions, forecast and budget of one training run.
+
+    A front end calls `start`, then `step` after every step, `enter_phase` around validation, `epoch_end` and `finish`;
+    it logs the rows of `metrics` and `epoch_end`, and stops training when `should_stop` says so. The measuring itself
+    happens in the sampler's thread. Starting again, after `finish` or after a crash without it, goes on counting.
+
+    Args:
+        **options: See `RunOptions`.
+
+    Attributes:
+        id: Name of the run in its record; empty before the first start.
+        steps: Steps done.
+        epochs: Epochs ended.
+        should_log: A row is due at this step.
+        should_stop: The budget is spent, on whichever rank: training is to stop.
+
+    Raises:
+        TypeError: An option is unknown.
+        ValueError: An option's value is not accepted.
+    """
+
+    def __init__(self, **options: Unpack[RunOptions]) -> None:
+        self.options = options
+        self.settings = validated(options)
+        self.id = ""
+        self.steps = self.epochs = 0
+        self.should_log = self.should_stop = False
+        self._before = self._epoch_start = Totals()
+        self._uncertainty_before_j = 0.0
+        self._phases_before_j: dict[str, float] = {}
+        self._reset()
+
+    def _reset(self) -> None:
+        """Set all that lives from one start to the next, and cannot be pickled."""
+        self._sampler: Sampler | None = None
+        self._closer: weakref.finalize[..., Run] | None = None
+        self._pid = os.getpid()
+        self._ranks: Ranks = SingleRank()
+        self._footprint: Footprint | None = None
+        self._journal: journal.Journal | None = None
+        self._recorded_s = -math.inf
+        self._forecaster = Forecaster()
+        self._total_steps: float | None = None
+        self._total_epochs: int | None = None
+        self._steps_per_epoch: float | None = None
+        self._epoch_first_step = 0
+        self._over: str | None = None
+        self._budget_warned = False
+        self._log_every = LOG_EVERY_N_STEPS
+        self._attention: float = math.inf
+        self._next_log: float = math.inf
+        self._next_sync: float = math.inf
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"options": self.options, "steps": self.steps, "state": self.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Run.__init__(self, **state["options"])
+        self.load_state_dict(state["state"])
+        self.steps = state["steps"]
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """True between `start` and `finish`, in the process that started."""
+        return self._sampler is not None and self._pid == os.getpid()
+
+    def start(
+        self,
+        *,
+        framework: str,
+        step: int = 0,
+        total_steps: float | None = None,
+        total_epochs: int | None = None,
+        steps_per_epoch: float | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
+        log_every_n_steps: int | None = None,
+    ) -> None:
+        """Begin to measure; the user's options go before what the framework says.
+
+        Args:
+            framework: Name of the front end, for the record.
+            step: Steps already done, in a resumed run.
+            total_steps: Steps of the whole run, None if unknown.
+            total_epochs: Epochs of the whole run, None if unknown.
+            steps_per_epoch: Steps of an epoch, None to count the first.
+            log_dir: Folder of the record, None for no record.
+            log_every_n_steps: Steps between two rows, None for the default.
+        """
+        self.finish("interrupted")
+        self._before, self._uncertainty_before_j = self.totals, self.uncertainty_kwh * J_PER_KWH
+        self._phases_before_j = self.phases_j
+        self._reset()
+        settings = self.settings
+        self._ranks = detect()
+        self._log_every = settings.log_every_n_steps or log_every_n_steps or LOG_EVERY_N_STEPS
+        self.id = self.id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self._footprint = Footprint(settings.intensity, settings.pue, min(0.5, settings.interval_s))
+        self.know(step=step, total_steps=total_steps, total_epochs=total_epochs, steps_per_epoch=steps_per_epoch)
+        self._first_words(framework, settings.log_dir or log_dir)
+        self._sampler = acquire(settings.meters)
+        self._closer = weakref.finalize(self, _abandon, settings.meters, self._sampler, self._journal)
+        self._sampler.subscribe(self._observe, settings.interval_s)
+        self._sampler.read(OPEN_TIMEOUT_S)
+
+    def know(
+        self,
+        *,
+        step: int = 0,
+        total_steps: float | None = None,
+        total_epochs: int | None = None,
+        steps_per_epoch: float | None = None,
+    ) -> None:
+        """Learn where the run stands and how long it is, from a framework that knows only after `start`, as there."""
+        self.should_log = self.should_stop = False
+        self.steps = self._epoch_first_step = step
+        self._forecaster = Forecaster(step)
+        self.expect(total_steps, total_epochs, steps_per_epoch)
+        self._plan()
+
+    def expect(
+        self, total_steps: float | None, total_epochs: int | None = None, steps_per_epoch: float | None = None
+    ) -> None:
+        """Revise the length of the run, as in `start`."""
+        self._total_steps = self.settings.total_steps or total_steps
+        self._total_epochs = self.settings.total_epochs or total_epochs
+        self._steps_per_epoch = steps_per_epoch or self._steps_per_epoch
+
+    def finish(self, status: str = "finished") -> None:
+        """End measuring; may be called at any time and any number of times.
+
+        Args:
+            status: Word for the record: ``"finished"``, ``"stopped"``, ``"failed"`` or ``"interrupted"``.
+        """
+        sampler = self._sampler
+        if sampler is None or not self.running:
+            return
+        sampler.read()
+        self._sampler = None
+        sampler.unsubscribe(self._observe)
+        if self._closer is not None:
+            self._closer.detach()
+        release(self.settings.meters, sampler)
+        if self._journal is not None:
+            self._journal.put(
+                journal.End(
+                    step=self.steps,
+                    status=status,
+                    totals=self.totals,
+                    uncertainty_kwh=self.uncertainty_kwh,
+                    phases_j=self.phases_j,
+                )
+            )
+            self._journal.flush()
+            self._journal.close()
+
+    # -- progress -------------------------------------------------------------------------------------------------
+
+    def step(self, n: int = 1) -> bool:
+        """Count finished steps.
+
+        Args:
+            n: How many were finished since the last call.
+
+        Returns:
+            True when something is due: see `should_log` and `should_stop`.
+        """
+        self.steps += n
+        return self.steps >= self._attention and self._attend()
+
+    def _attend(self) -> bool:
+        self.should_log = self.steps >= self._next_log
+        sync = self.steps >= self._next_sync
+        # Plan first, then look at the budget: the sampler's thread writes them in the other order, so none is missed.
+        self._plan()
+        if sync or self._ranks.world_size == 1:
+            self.check_stop()
+        return self.should_log or self.should_stop
+
+    def _plan(self) -> None:
+        self._next_log = (self.steps // self._log_every + 1) * self._log_every
+        self._next_sync = (self.steps // self._ranks.cadence + 1) * self._ranks.cadence
+        self._attention = 0 if self.should_stop else min(self._next_log, self._next_sync)
+
+    def check_stop(self) -> bool:
+        """Decide, together with all other ranks, whether training is to stop; all must ask at the same step."""
+        if self._ranks.any(self._over is not None):
+            self.should_stop = True
+            self._attention = 0
+        return self.should_stop
+
+    def stopped(self, checkpoint: str | os.PathLike[str] | None) -> None:
+        """Say in one line, and in the record, that the budget ended the run.
+
+        Args:
+            checkpoint: Where the model was saved; None if the front end saves none.
+        """
+        if self._ranks.rank != 0:
+            return
+        saved = f", checkpoint in {os.fspath(checkpoint)}" if checkpoint is not None else ""
+        reason = f"{self._over or 'budget spent on another rank'}; training stops at step {self.steps}{saved}"
+        log.warning(reason)
+        if self._journal is not None:
+            self._journal.put(journal.Stop(step=self.steps, reason=reason))
+
+    def enter_phase(self, name: str) -> None:
+        """Count energy under another phase from now on: `startup`, `train`, `validation` or `checkpoint`."""
+        footprint = self._footprint
+        if footprint is not None and footprint.phase != name:
+            self.refresh()
+            footprint.phase = name
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count what is spent inside a `with` block under another phase.
+
+        Args:
+            name: The phase, e.g. ``"validation"``.
+        """
+        before = self._footprint.phase if self._footprint is not None else name
+        self.enter_phase(name)
+        try:
+            yield
+        finally:
+            self.enter_phase(before)
+
+    def epoch_end(self) -> dict[str, float]:
+        """End an epoch; the reading that ends it begins the next, so that epochs sum to the run.
+
+        Returns:
+            The row to log, as from `metrics`.
+        """
+        self.refresh()
+        self.epochs += 1
+        if self._steps_per_epoch is None and self.steps > self._epoch_first_step:
+            self._steps_per_epoch = self.steps - self._epoch_first_step
+        self._epoch_first_step = self.steps
+        self._forecaster.epoch_end()
+        row = self.metrics()
+        totals = self.totals
+        if self._journal is not None:
+            self._journal.put(
+                journal.Epoch(
+                    epoch=self.epochs,
+                    step=self.steps,
+                    spent=totals - self._epoch_start,
+                    metrics={key: value if math.isfinite(value) else None for key, value in row.items()},
+                )
+            )
+        self._epoch_start = totals
+        return row
+
+    def refresh(self) -> None:
+        """Read the meters now; where they do not answer at once, what they said last stands."""
+        if self._sampler is not None and self.running:
+            self._sampler.read()
+
+    # -- in the sampler's thread ----------------------------------------------------------------------------------
+
+    def _observe(self, snapshot: Snapshot) -> None:
+        footprint, steps = self._footprint, self.steps
+        if footprint is None:
+            return
+        footprint.take(snapshot)
+        phases_j = footprint.phases_j
+        train_j = phases_j.get("train", 0.0)
+        self._forecaster.observe(steps, train_j, footprint.totals.energy_j - train_j - phases_j.get("startup", 0.0))
+        self._check_budget()
+        if self._journal is not None:
+            if snapshot.time_s - self._recorded_s >= RECORD_INTERVAL_S:
+                self._recorded_s = snapshot.time_s
+                self._journal.put(
+                    journal.Tick(
+                        step=steps,
+                        phase=footprint.phase,
+                        totals=self.totals,
+                        g_co2e_per_kwh=footprint.intensity.g_co2e_per_kwh,
+                        channels={reading.channel: reading.method for reading in footprint.channels},
+                    )
+                )
+            self._journal.flush()
+
+    def _check_budget(self) -> None:
+        budget, totals = self.settings.budget, self.totals
+        if budget is None or self._over is not None or budget.used_fraction(totals.kwh, totals.kg_co2e) < 1.0:
+            return
+        over = f"budget of {budget} spent: {format_co2e(totals.kg_co2e)}, {format_energy(totals.kwh)}"
+        if budget.on_exceed == "stop":
+            self._over = over
+            if self._ranks.world_size == 1:
+                self._attention = 0
+        elif not self._budget_warned:
+            self._budget_warned = True
+            log.warning("%s; training goes on", over)
+
+    # -- what is known --------------------------------------------------------------------------------------------
+
+    @property
+    def totals(self) -> Totals:
+        """What was spent so far, earlier parts of a resumed run included."""
+        return self._before + self._footprint.totals if self._footprint is not None else self._before
+
+    @property
+    def phases_j(self) -> dict[str, float]:
+        """Energy by phase so far, in joules."""
+        phases_j = dict(self._phases_before_j)
+        for name, energy_j in [*self._footprint.phases_j.items()] if self._footprint is not None else ():
+            phases_j[name] = phases_j.get(name, 0.0) + energy_j
+        return phases_j
+
+    @property
+    def uncertainty_kwh(self) -> float:
+        """Half-width of the interval that holds the true energy so far, in kWh."""
+        session_j = self._footprint.uncertainty_j if self._footprint is not None else 0.0
+        return (self._uncertainty_before_j + session_j) / J_PER_KWH
+
+    @property
+    def total_steps(self) -> float | None:
+        """Steps of the whole run; None as long as nobody knows."""
+        if self._total_steps is not None:
+            return self._total_steps
+        if self._total_epochs is not None and self._steps_per_epoch is not None:
+            return self._total_epochs * self._steps_per_epoch
+        return None
+
+    def forecast(self) -> Forecast | None:
+        """Return what the whole run will have spent at its end; None as long as that cannot be known."""
+        remaining = self._forecaster.remaining(self.total_steps)
+        if remaining is None or self._footprint is None:
+            return None
+        totals, kg_per_joule = self.totals, self._footprint.kg_per_joule
+        half_j = math.hypot(remaining.half_width_j, self.uncertainty_kwh * J_PER_KWH)
+        ahead_j = (remaining.energy_j, max(0.0, remaining.energy_j - half_j), remaining.energy_j + half_j)
+        return Forecast(
+            *((totals.energy_j + energy_j) / J_PER_KWH for energy_j in ahead_j),
+            *(totals.kg_co2e + energy_j * kg_per_joule for energy_j in ahead_j),
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Return the row to log, from the sampler's last reading; the same keys every time, ``nan`` where unknown.
+
+        | key | meaning | unit |
+        |---|---|---|
+        | ``energy/kwh`` | energy of all devices so far | kWh |
+        | ``energy/gpu_kwh`` | of the GPUs | kWh |
+        | ``energy/cpu_kwh`` | of CPUs and memory | kWh |
+        | ``energy/epoch_kwh`` | in this epoch | kWh |
+        | ``energy/measured_fraction`` | share measured, not modelled | 0-1 |
+        | ``power/watts`` | mean power of late | W |
+        | ``emissions/kg_co2e`` | emissions so far, PUE included | kg CO2e |
+        | ``emissions/epoch_kg_co2e`` | in this epoch | kg CO2e |
+        | ``grid/g_co2e_per_kwh`` | carbon intensity now | gCO2e/kWh |
+        | ``forecast/kwh``, ``_low``, ``_high`` | energy of the whole run, 90 % interval | kWh |
+        | ``forecast/kg_co2e``, ``_low``, ``_high`` | emissions of the whole run, 90 % interval | kg CO2e |
+        | ``budget/used_fraction`` | spent share of the budget, with one | 1 = all |
+        """
+        totals, footprint = self.totals, self._footprint
+        epoch = totals - self._epoch_start
+        forecast = self.forecast() or UNKNOWN
+        row = {
+            "energy/kwh": totals.kwh,
+            "energy/gpu_kwh": totals.gpu_j / J_PER_KWH,
+            "energy/cpu_kwh": totals.cpu_j / J_PER_KWH,
+            "energy/epoch_kwh": epoch.kwh,
+            "energy/measured_fraction": totals.measured_fraction,
+            "power/watts": footprint.power_w if footprint is not None else math.nan,
+            "emissions/kg_co2e": totals.kg_co2e,
+            "emissions/epoch_kg_co2e": epoch.kg_co2e,
+            "grid/g_co2e_per_kwh": footprint.intensity.g_co2e_per_kwh if footprint is not None else math.nan,
+            "forecast/kwh": forecast.kwh,
+            "forecast/kwh_low": forecast.kwh_low,
+            "forecast/kwh_high": forecast.kwh_high,
+            "forecast/kg_co2e": forecast.kg_co2e,
+            "forecast/kg_co2e_low": forecast.kg_co2e_low,
+            "forecast/kg_co2e_high": forecast.kg_co2e_high,
+        }
+        if self.settings.budget is not None:
+            row["budget/used_fraction"] = self.settings.budget.used_fraction(totals.kwh, totals.kg_co2e)
+        return row
+
+    def summary(self) -> str:
+        """Return what was spent, in one line."""
+        totals = self.totals
+        return (
+            f"{format_energy(totals.kwh)} ± {format_energy(self.uncertainty_kwh)}"
+            f" ({totals.measured_fraction:.0%} measured), {format_co2e(totals.kg_co2e)};"
+            f" {self.steps} steps in {totals.duration_s:.0f} s"
+        )
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold for a resumed run to go on counting: plain numbers and strings."""
+        return {
+            "version": STATE_VERSION,
+            "run_id": self.id,
+            "epochs": self.epochs,
+            "totals": msgspec.to_builtins(self.totals),
+            "epoch_start": msgspec.to_builtins(self._epoch_start),
+            "uncertainty_kwh": self.uncertainty_kwh,
+            "phases_j": self.phases_j,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Add what a checkpointed run had spent; that of this very run is counted already.
+
+        Args:
+            state: What `state_dict` returned.
+        """
+        if state.get("version") != STATE_VERSION:
+            log.warning("a saved state of version %r is not understood; it is not counted", state.get("version"))
+            return
+        if self.id and state["run_id"] == self.id:
+            return
+        if not self.running:
+            self.id = state["run_id"]
+        self.epochs += state["epochs"]
+        self._before += msgspec.convert(state["totals"], Totals)
+        self._epoch_start += msgspec.convert(state["epoch_start"], Totals)
+        self._uncertainty_before_j += state["uncertainty_kwh"] * J_PER_KWH
+        for name, energy_j in state["phases_j"].items():
+            self._phases_before_j[name] = self._phases_before_j.get(name, 0.0) + energy_j
+
+    def _first_words(self, framework: str, log_dir: str | os.PathLike[str] | None) -> None:
+        """Say what the user should know once, and open the record."""
+        settings, footprint = self.settings, self._footprint
+        if self._ranks.rank != 0 or footprint is None:
+            return
+        if not settings.place_given:
+            g_co2e_per_kwh = footprint.intensity.g_co2e_per_kwh
+            log.warning("no region given, so the world average, %.0f gCO2e/kWh, is used", g_co2e_per_kwh)
+        if log_dir is None:
+            return
+        self._journal = journal.Journal(log_dir, self.id)
+        self._journal.put(
+            journal.Start(
+                run_id=self.id,
+                version=__version__,
+                framework=framework,
+                host=platform.node(),
+                region=settings.region,
+                g_co2e_per_kwh=footprint.intensity.g_co2e_per_kwh,
+                intensity_source=footprint.intensity.source,
+                pue=settings.pue,
+                budget=settings.budget,
+                spent_before=self._before,
+            )
+        )
+
+
+def _abandon(options: MeterOptions, sampler: Sampler, record: journal.Journal | None) -> None:
+    """Let go of what a run holds that was dropped without `finish`."""
+    release(options, sampler)
+    if record is not None:
+        record.flush()
+        record.close()

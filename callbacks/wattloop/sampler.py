@@ -1,0 +1,208 @@
+"""The one background thread of the process: it alone reads the meters, and hands out what they say."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from wattloop.meters import MeterOptions, open_meters
+from wattloop.meters.base import Meter, Reading
+
+log = logging.getLogger("wattloop")
+
+READ_TIMEOUT_S = 0.05
+"""Longest that a caller waits for a fresh reading, in seconds."""
+OPEN_TIMEOUT_S = 2.0
+"""Longest that the start of a run waits for the meters to open, in seconds; a driver may take a second to wake up."""
+IDLE_INTERVAL_S = 60.0
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """All channels at one moment.
+
+    Attributes:
+        time_s: Monotonic time of the read, in seconds.
+        readings: One reading per channel.
+    """
+
+    time_s: float
+    readings: tuple[Reading, ...]
+
+
+Listener = Callable[[Snapshot], None]
+
+
+class _Instrument:
+    """A meter, its place in the schedule, and what it said last."""
+
+    def __init__(self, meter: Meter, start_s: float) -> None:
+        self.meter = meter
+        self.readings: tuple[Reading, ...] = ()
+        self._start_s = self._read_s = start_s
+        self._warned = False
+
+    def due_s(self, interval_s: float) -> float:
+        """Return when to read it next: the first beat after the last read, on a grid that does not drift."""
+        interval_s = min(interval_s, self.meter.interval_s)
+        beats = math.floor((self._read_s - self._start_s) / interval_s + 1e-6) + 1
+        return self._start_s + beats * interval_s
+
+    def read(self, now_s: float) -> None:
+        self._read_s = now_s
+        try:
+            self.readings = self.meter.read()
+        except Exception as error:
+            if not self._warned:
+                self._warned = True
+                log.warning("%s cannot be read: %r", type(self.meter).__name__, error)
+
+
+class Sampler:
+    """Reads the meters on an absolute schedule and on request, in a daemon thread of its own.
+
+    Every snapshot goes to every listener, in the sampler's thread, so that a listener needs no lock of its own.
+    A driver call that hangs holds this thread and nobody else: `read` gives up after its timeout.
+
+    Args:
+        open_meters: Called once, in the thread; returns the meters to read.
+        clock: Monotonic time in seconds.
+    """
+
+    def __init__(
+        self, open_meters: Callable[[], Sequence[Meter]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._open_meters = open_meters
+        self._clock = clock
+        self._wake = threading.Condition()
+        self._listeners: dict[weakref.WeakMethod[Listener], float] = {}
+        self._asked = self._served = 0
+        self._closing = self._changed = self._warned = False
+        self._thread = threading.Thread(target=self._run, name="wattloop-sampler", daemon=True)
+        self._thread.start()
+
+    def subscribe(self, listener: Listener, interval_s: float) -> None:
+        """Send every snapshot to a bound method, held weakly, at least every `interval_s` seconds."""
+        with self._wake:
+            self._listeners[weakref.WeakMethod(listener)] = interval_s
+            self._changed = True
+            self._wake.notify_all()
+
+    def unsubscribe(self, listener: Listener) -> None:
+        """Stop sending snapshots to `listener`; one that is not subscribed is ignored."""
+        with self._wake:
+            self._listeners.pop(weakref.WeakMethod(listener), None)
+
+    def read(self, timeout_s: float = READ_TIMEOUT_S) -> bool:
+        """Have the thread read all meters now and tell its listeners.
+
+        Args:
+            timeout_s: Longest wait in seconds.
+
+        Returns:
+            False when the meters did not answer in time, so that the last snapshot has to do.
+        """
+        with self._wake:
+            self._asked += 1
+            ticket = self._asked
+            self._wake.notify_all()
+            self._wake.wait_for(lambda: self._served >= ticket or self._closing, timeout_s)
+            return self._served >= ticket
+
+    def close(self, timeout_s: float = READ_TIMEOUT_S) -> None:
+        """End the thread; one that hangs in a driver call is left to die with the process."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        instruments = [_Instrument(meter, self._clock()) for meter in self._open_meters()]
+        requested, due = True, instruments
+        try:
+            while not self._closing:
+                with self._wake:
+                    asked = self._asked
+                if requested or due:
+                    for instrument in instruments if requested else due:
+                        instrument.read(self._clock())
+                    self._publish(Snapshot(self._clock(), tuple(r for i in instruments for r in i.readings)))
+                with self._wake:
+                    self._served = asked
+                    self._changed = False
+                    self._wake.notify_all()
+                    interval_s = min(self._listeners.values(), default=IDLE_INTERVAL_S)
+                    next_s = min((i.due_s(interval_s) for i in instruments), default=math.inf)
+                    self._wake.wait_for(
+                        lambda: self._closing or self._changed or self._asked > self._served,
+                        min(next_s - self._clock(), IDLE_INTERVAL_S),
+                    )
+                    requested = self._asked > self._served
+                now_s = self._clock()
+                due = [i for i in instruments if i.due_s(interval_s) <= now_s]
+        finally:
+            for instrument in instruments:
+                instrument.meter.close()
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        with self._wake:
+            listeners = [reference() for reference in self._listeners]
+        for listener in listeners:
+            try:
+                if listener is not None:
+                    listener(snapshot)
+            except Exception as error:
+                if not self._warned:
+                    self._warned = True
+                    log.warning("a measurement could not be used: %r", error)
+
+
+_lock = threading.RLock()
+_shared: dict[MeterOptions, tuple[Sampler, int]] = {}
+
+
+def acquire(options: MeterOptions) -> Sampler:
+    """Return the process's sampler for these meters, started if need be; give it back with `release`."""
+    with _lock:
+        sampler, users = _shared.get(options, (None, 0))
+        if sampler is None:
+            sampler = Sampler(lambda: open_meters(options))
+        _shared[options] = (sampler, users + 1)
+        return sampler
+
+
+def release(options: MeterOptions, sampler: Sampler) -> None:
+    """Give a sampler back; the last one to do so closes it."""
+    with _lock:
+        current, users = _shared.get(options, (None, 0))
+        if current is not sampler:
+            return
+        if users > 1:
+            _shared[options] = (sampler, users - 1)
+            return
+        del _shared[options]
+    sampler.close()
+
+
+def _close_all() -> None:
+    for sampler, _ in [*_shared.values()]:
+        sampler.close()
+
+
+def _forget() -> None:
+    """Start afresh in a forked child: threads do not survive a fork, and what the parent measures is the parent's."""
+    global _lock
+    _lock = threading.RLock()
+    _shared.clear()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,153 @@
+"""Hugging Face Trainer: `EmissionsCallback`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+try:
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from transformers.trainer_callback import ExportableState
+except ImportError as error:
+    raise ImportError("wattloop.transformers needs the Trainer: pip install 'wattloop[transformers]'") from error
+
+from wattloop.adapter import Adapter, move_to_front
+from wattloop.tensorboard import add_layout
+
+log = logging.getLogger("wattloop")
+
+
+class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ignore[misc]
+    """Adds energy and CO2e to every log of the Trainer, forecasts the run's total, and stops it at its budget.
+
+    All integrations (`report_to`) get the keys, and so do ``state.log_history`` and ``trainer_state.json``, the final
+    ``train_runtime`` log included; TensorBoard shows them as ``train/<key>``. A budget stop saves a checkpoint whatever
+    the save strategy is.
+
+    Args:
+        **options: See `wattloop.options.RunOptions`. The keys logged are those of `wattloop.Run.metrics`.
+
+    Raises:
+        TypeError: An option is unknown.
+        ValueError: An option's value is not accepted.
+
+    Example:
+        >>> from transformers import Trainer
+        >>> from wattloop.transformers import EmissionsCallback
+        >>> Trainer(model, args, callbacks=[EmissionsCallback(region="FR")]).train()  # doctest: +SKIP
+    """
+
+    _callbacks: list[Any] | None = None
+    _stopping = False
+    _layout_added = False
+
+    def attach(self, trainer: Any) -> None:
+        """Take the front of a trainer's callbacks by hand, where doing so by itself failed.
+
+        Args:
+            trainer: The `Trainer`; the callback is added if it is not there.
+        """
+        callbacks = trainer.callback_handler.callbacks
+        if self in callbacks:
+            callbacks.remove(self)
+        callbacks.insert(0, self)
+        self._callbacks = callbacks
+
+    def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Take the front of the list, where all integrations see our keys."""
+        self._callbacks = move_to_front(self)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Begin to measure, from where a checkpoint left off."""
+        self._callbacks = move_to_front(self) or self._callbacks
+        if self._callbacks is None:
+            log.warning("wattloop's keys may not reach your loggers: call EmissionsCallback.attach(trainer)")
+        self._stopping = self._layout_added = False
+        if state.global_step > 0:
+            # Filled from the checkpoint, whatever `restore_callback_states_from_checkpoint` says.
+            saved = state.stateful_callbacks.get(type(self).__name__, {})
+            saved = saved[0] if isinstance(saved, list) else saved
+            if saved:
+                self.run.load_state_dict(saved["attributes"]["saved_state"])
+        self.run.start(
+            framework="transformers", step=state.global_step, total_steps=state.max_steps, log_dir=args.output_dir
+        )
+        self.run.enter_phase("train")
+        self._stop_if_due(control, self.run.check_stop())
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Count an optimizer step; stop when due."""
+        if self.run.step():
+            self._stop_if_due(control, self.run.should_stop)
+
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Count evaluation apart."""
+        if self.run.running:
+            self.run.enter_phase("validation")
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Go back to counting training."""
+        if self.run.running:
+            self.run.enter_phase("train")
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Say where the checkpoint of a budget stop is."""
+        if self._stopping:
+            self.run.stopped(os.path.join(args.output_dir, f"checkpoint-{state.global_step}"))
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """End an epoch; its row comes with the next log."""
+        self.run.epoch_end()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the row to what the Trainer logs, and to its history, which was written a moment ago."""
+        if not self.run.running or logs is None:
+            return
+        if "train_runtime" in logs:
+            self.run.refresh()
+        row = self.run.metrics()
+        logs.update(row)
+        if state.log_history:
+            state.log_history[-1].update(row)
+        if not self._layout_added:
+            self._layout_added = True
+            for callback in self._callbacks or ():
+                if getattr(callback, "tb_writer", None) is not None:
+                    add_layout(callback.tb_writer, prefix="train/")
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """End measuring."""
+        self.run.finish("stopped" if self._stopping else "finished")
+
+    def state(self) -> dict[str, Any]:
+        """Return what the Trainer writes to ``trainer_state.json``: the options it could rebuild us from, and the spent."""
+        return {"args": _jsonable(self.run.options), "attributes": {"saved_state": self.run.state_dict()}}
+
+    def _stop_if_due(self, control: TrainerControl, due: bool) -> None:
+        if due:
+            self._stopping = control.should_training_stop = control.should_save = True
+
+
+def _jsonable(options: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for name, value in options.items():
+        with contextlib.suppress(TypeError, ValueError):
+            kept[name] = json.loads(msgspec.json.encode(value, enc_hook=os.fspath))
+    return kept

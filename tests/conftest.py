@@ -1,0 +1,16 @@
+"""Fixtures for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fakes.nvml import FakeNvml
+
+
+@pytest.fixture
+def fake_nvml() -> Iterator[FakeNvml]:
+    """One fake GPU of 300 W under the real pynvml; ``fake_nvml.reset("devices=2;...")`` for another machine."""
+    with FakeNvml() as fake:
+        yield fake
