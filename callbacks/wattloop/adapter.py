@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any, Unpack
 
 from wattloop.options import RunOptions
 from wattloop.run import Run
+
+SHOWN = ("energy/kwh", "emissions/kg_co2e", "forecast/kg_co2e")
+"""The keys a terminal is given; all others would fill it."""
+
+_TERMINALS = ("ProgbarLogger", "ProgressCallback", "PrinterCallback", "NotebookProgressCallback")
 
 
 class Adapter:
@@ -14,7 +20,10 @@ class Adapter:
 
     Attributes:
         run: The run; its `metrics`, `forecast` and `summary` may be asked at any time.
+        row: The row last put into the framework's logs.
     """
+
+    row: Mapping[str, float] = {}
 
     def __init__(self, **options: Unpack[RunOptions]) -> None:
         super().__init__()
@@ -54,3 +63,20 @@ def move_to_front(callback: object) -> list[Any] | None:
             break
         frame = frame.f_back
     return None
+
+
+def shorten(logs: dict[str, Any], row: Mapping[str, float]) -> None:
+    """Take out of `logs` what a row put there, but for the keys worth a person's glance."""
+    for key in row:
+        if key not in SHOWN:
+            logs.pop(key, None)
+
+
+def put_before_terminal(callbacks: list[Any], shortener: object) -> None:
+    """Place a callback before the one that writes to the terminal, once."""
+    if any(type(callback) is type(shortener) for callback in callbacks):
+        return
+    for place, callback in enumerate(callbacks):
+        if any(base.__name__ in _TERMINALS for base in type(callback).__mro__):
+            callbacks.insert(place, shortener)
+            return

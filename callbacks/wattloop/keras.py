@@ -10,7 +10,7 @@ try:
 except ImportError as error:
     raise ImportError("wattloop.keras needs Keras 3 and a backend: pip install 'wattloop[keras]'") from error
 
-from wattloop.adapter import Adapter, move_to_front
+from wattloop.adapter import Adapter, move_to_front, put_before_terminal, shorten
 from wattloop.tensorboard import EventFile, event_file
 
 log = logging.getLogger("wattloop")
@@ -40,7 +40,9 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
     def set_params(self, params: dict[str, Any]) -> None:
         """Take the front of the list, where all others see our keys."""
         super().set_params(params)
-        move_to_front(self)
+        callbacks = move_to_front(self)
+        if callbacks is not None:
+            put_before_terminal(callbacks, _Shortener(self))
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Begin to measure."""
@@ -65,7 +67,7 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
         done, self._batch = batch - self._batch, batch
         if self.run.step(done):
             if self.run.should_log and self._events is not None:
-                self._events.add(self.run.metrics(), self.run.steps)
+                self._events.add(self.run.metrics(), self.run.steps_done)
             self._stop_if_due(self.run.should_stop)
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
@@ -80,11 +82,11 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Add the epoch's row to the logs."""
-        row = self.run.epoch_end()
+        self.row = self.run.epoch_end()
         if logs is not None:
-            logs.update(row)
+            logs.update(self.row)
         if self._events is not None:
-            self._events.add(row, self.run.steps)
+            self._events.add(self.row, self.run.steps_done)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """End measuring."""
@@ -101,3 +103,15 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
         if self._events is not None:
             self._events.close()
             self._events = None
+
+
+class _Shortener(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps most of our keys off the progress bar."""
+
+    def __init__(self, owner: EmissionsCallback) -> None:
+        super().__init__()
+        self._owner = owner
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if logs is not None:
+            shorten(logs, self._owner.row)

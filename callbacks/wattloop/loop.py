@@ -110,10 +110,10 @@ class LoopRun(Run):
 
     def _emit(self, row: dict[str, float]) -> None:
         if self._events is not None:
-            self._events.add(row, self.steps)
+            self._events.add(row, self.steps_done)
         elif self._log is not None:
             for name, value in row.items():
-                self._log(name, value, self.steps)
+                self._log(name, value, self.steps_done)
 
 
 def _length(items: Iterable[Any]) -> int | None:

@@ -43,8 +43,8 @@ class Run:
 
     Attributes:
         id: Name of the run in its record; empty before the first start.
-        steps: Steps done.
-        epochs: Epochs ended.
+        steps_done: Steps done.
+        epochs_done: Epochs ended.
         should_log: A row is due at this step.
         should_stop: The budget is spent, on whichever rank: training is to stop.
 
@@ -57,7 +57,7 @@ class Run:
         self.options = options
         self.settings = validated(options)
         self.id = ""
-        self.steps = self.epochs = 0
+        self.steps_done = self.epochs_done = 0
         self.should_log = self.should_stop = False
         self._before = self._epoch_start = Totals()
         self._uncertainty_before_j = 0.0
@@ -86,12 +86,12 @@ class Run:
         self._next_sync: float = math.inf
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"options": self.options, "steps": self.steps, "state": self.state_dict()}
+        return {"options": self.options, "steps": self.steps_done, "state": self.state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         Run.__init__(self, **state["options"])
         self.load_state_dict(state["state"])
-        self.steps = state["steps"]
+        self.steps_done = state["steps"]
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class Run:
     ) -> None:
         """Learn where the run stands and how long it is, from a framework that knows only after `start`, as there."""
         self.should_log = self.should_stop = False
-        self.steps = self._epoch_first_step = step
+        self.steps_done = self._epoch_first_step = step
         self._forecaster = Forecaster(step)
         self.expect(total_steps, total_epochs, steps_per_epoch)
         self._plan()
@@ -179,7 +179,7 @@ class Run:
         if self._journal is not None:
             self._journal.put(
                 journal.End(
-                    step=self.steps,
+                    step=self.steps_done,
                     status=status,
                     totals=self.totals,
                     uncertainty_kwh=self.uncertainty_kwh,
@@ -200,12 +200,12 @@ class Run:
         Returns:
             True when something is due: see `should_log` and `should_stop`.
         """
-        self.steps += n
-        return self.steps >= self._attention and self._attend()
+        self.steps_done += n
+        return self.steps_done >= self._attention and self._attend()
 
     def _attend(self) -> bool:
-        self.should_log = self.steps >= self._next_log
-        sync = self.steps >= self._next_sync
+        self.should_log = self.steps_done >= self._next_log
+        sync = self.steps_done >= self._next_sync
         # Plan first, then look at the budget: the sampler's thread writes them in the other order, so none is missed.
         self._plan()
         if sync or self._ranks.world_size == 1:
@@ -213,8 +213,8 @@ class Run:
         return self.should_log or self.should_stop
 
     def _plan(self) -> None:
-        self._next_log = (self.steps // self._log_every + 1) * self._log_every
-        self._next_sync = (self.steps // self._ranks.cadence + 1) * self._ranks.cadence
+        self._next_log = (self.steps_done // self._log_every + 1) * self._log_every
+        self._next_sync = (self.steps_done // self._ranks.cadence + 1) * self._ranks.cadence
         self._attention = 0 if self.should_stop else min(self._next_log, self._next_sync)
 
     def check_stop(self) -> bool:
@@ -233,10 +233,10 @@ class Run:
         if self._ranks.rank != 0:
             return
         saved = f", checkpoint in {os.fspath(checkpoint)}" if checkpoint is not None else ""
-        reason = f"{self._over or 'budget spent on another rank'}; training stops at step {self.steps}{saved}"
+        reason = f"{self._over or 'budget spent on another rank'}; training stops at step {self.steps_done}{saved}"
         log.warning(reason)
         if self._journal is not None:
-            self._journal.put(journal.Stop(step=self.steps, reason=reason))
+            self._journal.put(journal.Stop(step=self.steps_done, reason=reason))
 
     def enter_phase(self, name: str) -> None:
         """Count energy under another phase from now on: `startup`, `train`, `validation` or `checkpoint`."""
@@ -266,18 +266,18 @@ class Run:
             The row to log, as from `metrics`.
         """
         self.refresh()
-        self.epochs += 1
-        if self._steps_per_epoch is None and self.steps > self._epoch_first_step:
-            self._steps_per_epoch = self.steps - self._epoch_first_step
-        self._epoch_first_step = self.steps
+        self.epochs_done += 1
+        if self._steps_per_epoch is None and self.steps_done > self._epoch_first_step:
+            self._steps_per_epoch = self.steps_done - self._epoch_first_step
+        self._epoch_first_step = self.steps_done
         self._forecaster.epoch_end()
         row = self.metrics()
         totals = self.totals
         if self._journal is not None:
             self._journal.put(
                 journal.Epoch(
-                    epoch=self.epochs,
-                    step=self.steps,
+                    epoch=self.epochs_done,
+                    step=self.steps_done,
                     spent=totals - self._epoch_start,
                     metrics={key: value if math.isfinite(value) else None for key, value in row.items()},
                 )
@@ -293,7 +293,7 @@ class Run:
     # -- in the sampler's thread ----------------------------------------------------------------------------------
 
     def _observe(self, snapshot: Snapshot) -> None:
-        footprint, steps = self._footprint, self.steps
+        footprint, steps = self._footprint, self.steps_done
         if footprint is None:
             return
         footprint.take(snapshot)
@@ -419,7 +419,7 @@ class Run:
         return (
             f"{format_energy(totals.kwh)} ± {format_energy(self.uncertainty_kwh)}"
             f" ({totals.measured_fraction:.0%} measured), {format_co2e(totals.kg_co2e)};"
-            f" {self.steps} steps in {totals.duration_s:.0f} s"
+            f" {self.steps_done} steps in {totals.duration_s:.0f} s"
         )
 
     # -- state ----------------------------------------------------------------------------------------------------
@@ -429,7 +429,7 @@ class Run:
         return {
             "version": STATE_VERSION,
             "run_id": self.id,
-            "epochs": self.epochs,
+            "epochs": self.epochs_done,
             "totals": msgspec.to_builtins(self.totals),
             "epoch_start": msgspec.to_builtins(self._epoch_start),
             "uncertainty_kwh": self.uncertainty_kwh,
@@ -449,7 +449,7 @@ class Run:
             return
         if not self.running:
             self.id = state["run_id"]
-        self.epochs += state["epochs"]
+        self.epochs_done += state["epochs"]
         self._before += msgspec.convert(state["totals"], Totals)
         self._epoch_start += msgspec.convert(state["epoch_start"], Totals)
         self._uncertainty_before_j += state["uncertainty_kwh"] * J_PER_KWH

@@ -17,7 +17,7 @@ try:
 except ImportError as error:
     raise ImportError("wattloop.transformers needs the Trainer: pip install 'wattloop[transformers]'") from error
 
-from wattloop.adapter import Adapter, move_to_front
+from wattloop.adapter import Adapter, move_to_front, put_before_terminal, shorten
 from wattloop.tensorboard import add_layout
 
 log = logging.getLogger("wattloop")
@@ -70,6 +70,8 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
         self._callbacks = move_to_front(self) or self._callbacks
         if self._callbacks is None:
             log.warning("wattloop's keys may not reach your loggers: call EmissionsCallback.attach(trainer)")
+        else:
+            put_before_terminal(self._callbacks, _Shortener(self))
         self._stopping = self._layout_added = False
         if state.global_step > 0:
             # Filled from the checkpoint, whatever `restore_callback_states_from_checkpoint` says.
@@ -122,10 +124,10 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
             return
         if "train_runtime" in logs:
             self.run.refresh()
-        row = self.run.metrics()
-        logs.update(row)
+        self.row = self.run.metrics()
+        logs.update(self.row)
         if state.log_history:
-            state.log_history[-1].update(row)
+            state.log_history[-1].update(self.row)
         if not self._layout_added:
             self._layout_added = True
             for callback in self._callbacks or ():
@@ -143,6 +145,24 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
     def _stop_if_due(self, control: TrainerControl, due: bool) -> None:
         if due:
             self._stopping = control.should_training_stop = control.should_save = True
+
+
+class _Shortener(TrainerCallback):  # type: ignore[misc]
+    """Keeps most of our keys off the terminal."""
+
+    def __init__(self, owner: EmissionsCallback) -> None:
+        self._owner = owner
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if logs is not None:
+            shorten(logs, self._owner.row)
 
 
 def _jsonable(options: Mapping[str, Any]) -> dict[str, Any]:
