@@ -158,28 +158,29 @@ def table(results: list[Result]) -> str:
 
 def explanation(results: list[Result]) -> Iterator[str]:
     """Say in words what the share that was measured means on this machine."""
-    if all(result.measured_fraction > 0.99 for result in results):
-        yield "All of this energy was measured by counters in the hardware."
-        return
-    model = ModelledCpuMeter()
-    power = f"{model.tdp_w:.0f} W" + (
-        f", {model.cpu_name}" if model.known else ", assumed: this CPU is not in the table"
-    )
-    yield (
-        "No energy was measured on this machine, so these figures are estimates: the share of the CPU's time that\n"
-        f"each run used, times the CPU's design power ({power}). Why nothing was measured:"
-        if not any(result.measured_fraction for result in results)
-        else "Only a part of this energy was measured. Where a counter was missing, it was modelled. What is missing:"
-    )
+    missing = []
     for open_meter in (NvmlMeter, RaplMeter):
         try:
             open_meter().close()
         except MeterUnavailable as reason:
-            yield f"  - {reason}"
-    yield (
-        "It becomes measured on a machine with an NVIDIA GPU and its driver, or on a Linux machine whose CPU counters\n"
-        "(RAPL, under /sys/class/powercap) may be read. `wattloop doctor` shows what is found and what to do."
-    )
+            missing.append(f"  - {reason}")
+    if any(result.measured_fraction > 0 for result in results):
+        if all(result.measured_fraction == 1 for result in results):
+            yield "All of this energy was measured by the hardware itself."
+        else:
+            yield "Where a counter fell silent, its last known power stood in: that share is not called measured."
+        if missing:
+            yield "What the hardware does not measure is not in these figures:"
+            yield from missing
+        return
+    model = ModelledCpuMeter()
+    power = f"{model.tdp_w:.0f} W, " + (model.cpu_name if model.known else "a guess: this CPU is not in the table")
+    yield "Nothing could be measured on this machine, so all figures are estimates: the share of its CPU time that each"
+    yield f"run used, times the power that the CPU is designed for ({power})."
+    yield "They may well be off by half or more. Why nothing was measured:"
+    yield from missing
+    yield "They become measurements on a machine with an NVIDIA GPU and its driver, or on a Linux machine that lets you"
+    yield "read its CPU's energy counters (RAPL, in /sys/class/powercap). `wattloop doctor` tells what it finds."
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 Install and run (``KERAS_BACKEND=jax`` and ``tensorflow`` work too)::
 
-    pip install "wattloop[keras]" torch tensorboard scikit-learn
+    pip install "wattloop[keras,tensorboard]" torch scikit-learn
     python keras_digits.py
 """
 

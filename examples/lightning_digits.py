@@ -2,14 +2,14 @@
 
 Install and run::
 
-    pip install "wattloop[lightning]" tensorboard scikit-learn
+    pip install "wattloop[lightning,tensorboard]" scikit-learn
     python lightning_digits.py
 """
 
 from pathlib import Path
 
-import lightning as L
 import torch
+from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from sklearn.datasets import load_digits
 from torch import nn
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 from wattloop.lightning import EmissionsCallback
 
 
-class DigitsModel(L.LightningModule):
+class DigitsModel(LightningModule):
     """A small convolutional network for 8x8 grey-scale digits."""
 
     def __init__(self) -> None:
@@ -49,14 +49,14 @@ class DigitsModel(L.LightningModule):
 
 def main(log_dir: str | Path = "runs/lightning", epochs: int = 20) -> None:
     """Train on the digits and log to `log_dir`."""
-    L.seed_everything(0)
+    seed_everything(0)
     images, digits = load_digits(return_X_y=True)
     data = TensorDataset(torch.tensor(images / 16, dtype=torch.float32).view(-1, 1, 8, 8), torch.tensor(digits))
     train, val = random_split(data, [0.8, 0.2])
 
     emissions = EmissionsCallback(region="FR")  # wattloop: this line, and its place in `callbacks` below
 
-    trainer = L.Trainer(
+    trainer = Trainer(
         max_epochs=epochs,
         accelerator="auto",
         devices=1,

@@ -2,7 +2,7 @@
 
 Install and run::
 
-    pip install wattloop torch tensorboard scikit-learn
+    pip install "wattloop[tensorboard]" torch scikit-learn
     python loop_digits.py
 """
 
@@ -45,11 +45,12 @@ def main(log_dir: str | Path = "runs/loop", epochs: int = 20) -> None:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
+                writer.add_scalar("train/loss", loss.item(), run.steps_done)
 
             with torch.no_grad():
                 x, y = val[:]
                 accuracy = (model(x.to(device)).argmax(1).cpu() == y).float().mean()
-            writer.add_scalar("val/accuracy", accuracy, epoch)
+            writer.add_scalar("val/accuracy", accuracy, run.steps_done)
             print(f"epoch {epoch}: accuracy {accuracy:.3f}")
 
     writer.close()

@@ -2,7 +2,7 @@
 
 Nothing is downloaded: text, tokenizer and model are all made on the spot. Install and run::
 
-    pip install "wattloop[transformers]" tensorboard
+    pip install "wattloop[transformers,tensorboard]" torch
     python transformers_pydoc.py
 """
 

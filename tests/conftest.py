@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from fakes.nvml import FakeNvml
+
+# Keras would take TensorFlow, which is not installed.
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import Literal
 
 import msgspec
@@ -32,7 +32,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         for name, limit in (("kg_co2e", self.kg_co2e), ("kwh", self.kwh)):
             if limit is None:
                 continue
-            if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < math.inf:
+            if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit <= sys.float_info.max:
                 raise ValueError(f"Budget: {name}={limit!r} is not accepted; give a finite number above 0")
         if self.kg_co2e is None and self.kwh is None:
             raise ValueError("Budget: kg_co2e=None and kwh=None; give at least one limit, e.g. Budget(kg_co2e=2.0)")

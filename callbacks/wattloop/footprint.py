@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -49,7 +50,7 @@ class Totals(msgspec.Struct, frozen=True):
     def measured_fraction(self) -> float:
         """Share of the energy that was measured rather than modelled (0-1; 0 when there is none)."""
         energy_j = self.energy_j
-        return max(0.0, 1.0 - self.modelled_j / energy_j) if energy_j > 0 else 0.0
+        return min(max(0.0, 1.0 - self.modelled_j / energy_j), 1.0) if energy_j > 0 else 0.0
 
     def __add__(self, other: Totals) -> Totals:
         return Totals(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
@@ -95,6 +96,7 @@ class Footprint:
         self._warned = False
         self.totals = Totals()
         self.phases_j: dict[str, float] = {}
+        self._marked: tuple[Totals, dict[str, float]] = (Totals(), {})
         self.phase = "startup"
         self.power_w = 0.0
         self.intensity: Intensity = intensity.at(now())
@@ -108,7 +110,7 @@ class Footprint:
     def uncertainty_j(self) -> float:
         """Half-width of the interval that holds the session's true energy, in joules: gathered, and at both ends."""
         edges_j = sum(reading.edge_j + self._start_edge_j[channel] for channel, reading in [*self._last.items()])
-        return self.totals.uncertainty_j + edges_j
+        return max(0.0, self.totals.uncertainty_j) + edges_j
 
     @property
     def kg_per_joule(self) -> float:
@@ -136,6 +138,14 @@ class Footprint:
         self.phases_j[self.phase] = self.phases_j.get(self.phase, 0.0) + energy_j
         self._follow_power(snapshot.time_s)
 
+    def mark(self) -> None:
+        """Remember this moment as the last at which training was seen to be alive."""
+        self._marked = (self.totals, dict(self.phases_j))
+
+    def rewind(self) -> None:
+        """Forget what was spent since the last `mark`; only after the last `take`."""
+        self.totals, self.phases_j = self._marked
+
     def _follow_power(self, now_s: float) -> None:
         if self._power_since is None:
             self._power_since = (now_s, 0.0)
@@ -146,7 +156,10 @@ class Footprint:
 
     def _ask_intensity(self) -> None:
         try:
-            self.intensity = self._source.at(self._now())
+            intensity = self._source.at(self._now())
+            if not 0.0 <= intensity.g_co2e_per_kwh < math.inf:
+                raise ValueError(f"{intensity.g_co2e_per_kwh} gCO2e/kWh")
+            self.intensity = intensity
         except Exception as error:
             if not self._warned:
                 self._warned = True

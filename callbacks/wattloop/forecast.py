@@ -8,6 +8,7 @@ prediction interval for the mean of the steps to come, widened for autocorrelati
 
 from __future__ import annotations
 
+import itertools
 import math
 from statistics import NormalDist
 
@@ -103,7 +104,7 @@ class Forecaster:
         Args:
             total_steps: Steps of the whole run; None where nobody knows.
         """
-        if total_steps is None:
+        if total_steps is None or not math.isfinite(total_steps):
             return None
         to_do = total_steps - self._step
         if to_do <= 0:
@@ -114,14 +115,14 @@ class Forecaster:
         steady = _without_warm_up(self._bins[:])
         if len(steady) < (1 if self._epochs else MIN_BINS):
             return None
-        mean_j, sd_j = _mean_and_error(steady, to_do)
+        mean_j, sd_j, freedom = _mean_and_error(steady, to_do)
         other_j = 0.0
         if self._border_step > self._first_step:
             per_step_j = self._border_other_j / (self._border_step - self._first_step)
             since_border_j = self._other_j - self._border_other_j
             other_j = max(0.0, per_step_j * (total_steps - self._border_step) - since_border_j)
         sd_j = math.hypot(sd_j * to_do, UNMODELLED * (mean_j * to_do + other_j))
-        return Remaining(mean_j * to_do + other_j, _student(len(steady) - 1) * sd_j)
+        return Remaining(mean_j * to_do + other_j, _student(freedom) * sd_j)
 
 
 def _pairs(bins: list[_Bin]) -> list[tuple[_Bin, _Bin]]:
@@ -139,32 +140,36 @@ def _without_warm_up(bins: list[_Bin]) -> list[_Bin]:
         b = bins[index]
         steps += b.steps
         energy_j += b.energy_j
-        square += b.energy_j**2 / b.steps
+        square += b.energy_j * b.energy_j / b.steps
         if steps >= half and len(bins) - index >= MIN_BINS:
-            error = max(0.0, square - energy_j**2 / steps) / steps**2
+            error = max(0.0, square - energy_j * energy_j / steps) / (steps * steps)
             if error <= best_error:
                 best, best_error = index, error
     return bins[best:]
 
 
-def _mean_and_error(bins: list[_Bin], to_do: float) -> tuple[float, float]:
-    """Return the energy of a step and the standard deviation of the mean of the next `to_do`, in joules."""
+def _mean_and_error(bins: list[_Bin], to_do: float) -> tuple[float, float, float]:
+    """Return a step's energy and the standard deviation of the next `to_do` steps' mean, in joules, and its freedom.
+
+    The autocorrelation of few values is estimated too low, by about (1 + 3 rho) / n (Marriott and Pope, 1954, "Bias in
+    the estimation of autocorrelations", Biometrika 41), and correlated values count as fewer.
+    """
     steps = sum(b.steps for b in bins)
     mean_j = sum(b.energy_j for b in bins) / steps
     if len(bins) < MIN_BINS:
-        return mean_j, 0.1 * mean_j
+        return mean_j, 0.1 * mean_j, 1.0
     # Each residual is scaled so that its variance is that of a single step, were steps independent.
     residuals = [(b.energy_j - mean_j * b.steps) / math.sqrt(b.steps) for b in bins]
     variance = sum(r * r for r in residuals) / (len(bins) - 1)
     if variance <= 0:
-        return mean_j, 0.0
-    rho = sum(a * b for a, b in zip(residuals, residuals[1:], strict=False)) / (variance * (len(bins) - 1))
-    rho = min(max(rho, 0.0), 0.95)
+        return mean_j, 0.0, len(bins) - 1.0
+    rho = sum(a * b for a, b in itertools.pairwise(residuals)) / (variance * (len(bins) - 1))
+    rho = min(max(rho, 0.0) + (1 + 3 * max(rho, 0.0)) / len(bins), 0.95)
     inflation = (1 + rho) / (1 - rho)
-    return mean_j, math.sqrt(variance * inflation * (1 / steps + 1 / to_do))
+    return mean_j, math.sqrt(variance * inflation * (1 / steps + 1 / to_do)), (len(bins) - 1) / inflation
 
 
-def _student(freedom: int) -> float:
+def _student(freedom: float) -> float:
     """Two-sided quantile of Student's t at `LEVEL` (Cornish-Fisher expansion; Abramowitz and Stegun 26.7.5)."""
     z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
     n = max(freedom, 2)

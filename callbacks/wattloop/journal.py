@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ from wattloop.footprint import Totals
 log = logging.getLogger("wattloop")
 
 FORMAT = 1
+LONGEST_LINE = 1 << 20
 
 
 def _now() -> datetime:
@@ -99,8 +102,10 @@ class Journal:
         self._queue: collections.deque[Record] = collections.deque(maxlen=10_000)
         self._encoder = msgspec.json.Encoder()
         self._file: int | None = None
+        self._lock = threading.Lock()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            _mend(self.path)
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             log.warning("no record of this run is kept: %s", error)
@@ -110,23 +115,44 @@ class Journal:
         self._queue.append(record)
 
     def flush(self) -> None:
-        """Write what is queued."""
-        while self._queue:
-            line = self._encoder.encode(self._queue.popleft()) + b"\n"
-            if self._file is None:
-                continue
-            try:
-                if os.write(self._file, line) != len(line):
-                    raise OSError("a line was cut short")
-            except OSError as error:
-                log.warning("the record of this run ends here: %s", error)
-                self.close()
+        """Write what is queued; a record that cannot be encoded is left out."""
+        with self._lock:
+            while self._queue:
+                record = self._queue.popleft()
+                if self._file is None:
+                    continue
+                try:
+                    line = self._encoder.encode(record) + b"\n"
+                except ValueError as error:
+                    log.warning("a line is missing from the record of this run: %s", error)
+                    continue
+                try:
+                    if os.write(self._file, line) != len(line):
+                        raise OSError("a line was cut short")
+                except OSError as error:
+                    log.warning("the record of this run ends here: %s", error)
+                    self._close()
 
     def close(self) -> None:
         """Close the file; may be called twice."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _mend(path: Path) -> None:
+    """Cut off a last line that a crash cut short, so that the next record begins a line of its own."""
+    with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        begin = max(0, end - LONGEST_LINE)
+        file.seek(begin)
+        whole = begin + file.read().rfind(b"\n") + 1
+        if whole < end:
+            file.truncate(whole)
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[Record]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 try:
     import keras
 except ImportError as error:
-    raise ImportError("wattloop.keras needs Keras 3 and a backend: pip install 'wattloop[keras]'") from error
+    raise ImportError(
+        f"wattloop.keras needs Keras 3 (pip install 'wattloop[keras]'), and KERAS_BACKEND to name a backend that is"
+        f" installed (torch, jax or tensorflow): {error}"
+    ) from error
 
 from wattloop.adapter import Adapter, move_to_front, put_before_terminal, shorten
 from wattloop.tensorboard import EventFile, event_file
@@ -64,6 +68,8 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Count the batches since the last call; log and stop when due."""
+        # With steps_per_execution the last index of a group is given, even where the epoch has fewer.
+        batch = min(batch, (self.params.get("steps") or math.inf) - 1)
         done, self._batch = batch - self._batch, batch
         if self.run.step(done):
             if self.run.should_log and self._events is not None:

@@ -24,7 +24,7 @@ _NAMES = ("lightning.pytorch", "pytorch_lightning")
 
 def _bases() -> tuple[Any, ...]:
     """Return the Callback classes of the namespaces in use: those already imported, else the one installed."""
-    names = [name for name in _NAMES if name in sys.modules]
+    names = [name for name in _NAMES if sys.modules.get(name)]
     if not names:
         names = [name for name in _NAMES if importlib.util.find_spec(name.partition(".")[0]) is not None][:1]
     if not names:

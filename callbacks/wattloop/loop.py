@@ -9,9 +9,9 @@ from typing import Any, Self, TypeVar, Unpack
 
 from wattloop.options import RunOptions
 from wattloop.run import Run
-from wattloop.tensorboard import EventFile, event_file
+from wattloop.tensorboard import EventFile, add_layout, event_file
 
-log = logging.getLogger("wattloop")
+_logger = logging.getLogger("wattloop")
 
 T = TypeVar("T")
 Log = Callable[[str, float, int], object]
@@ -29,8 +29,7 @@ class LoopRun(Run):
     def _reset(self) -> None:
         super()._reset()
         self._events: EventFile | None = None
-        self._length: int | None = None
-        self._stop_said = False
+        self._stop_said = self._log_warned = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "log": self._log}
@@ -44,6 +43,8 @@ class LoopRun(Run):
         self.start(framework="loop")
         if self._log is None:
             self._events = event_file(self.settings.log_dir)
+        else:
+            add_layout(getattr(self._log, "__self__", None))
         self._stop_if_due(self.check_stop())
         return self
 
@@ -109,11 +110,16 @@ class LoopRun(Run):
             self.stopped(None)
 
     def _emit(self, row: dict[str, float]) -> None:
-        if self._events is not None:
-            self._events.add(row, self.steps_done)
-        elif self._log is not None:
-            for name, value in row.items():
-                self._log(name, value, self.steps_done)
+        try:
+            if self._events is not None:
+                self._events.add(row, self.steps_done)
+            elif self._log is not None:
+                for name, value in row.items():
+                    self._log(name, value, self.steps_done)
+        except Exception as error:
+            if not self._log_warned:
+                self._log_warned = True
+                _logger.warning("the row of step %d could not be logged: %r", self.steps_done, error)
 
 
 def _length(items: Iterable[Any]) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import os
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -11,7 +10,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from wattloop.budget import Budget
-from wattloop.grid.intensity import CarbonIntensity, ConstantIntensity
+from wattloop.grid.intensity import CarbonIntensity, ConstantIntensity, is_believable
 from wattloop.grid.regions import resolve, world
 from wattloop.meters import MeterOptions
 
@@ -74,7 +73,7 @@ def validated(options: Mapping[str, Any]) -> Settings:
     for name in options:
         if name not in RunOptions.__annotations__:
             near = difflib.get_close_matches(name, RunOptions.__annotations__, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise TypeError(
                 f"unknown option {name}={options[name]!r}{hint} Accepted: {', '.join(RunOptions.__annotations__)}"
             )
@@ -87,7 +86,8 @@ def validated(options: Mapping[str, Any]) -> Settings:
     if intensity is None:
         intensity = place.intensity()
     elif isinstance(intensity, int | float) and not isinstance(intensity, bool):
-        intensity = ConstantIntensity(float(intensity), "given by the user")
+        given_g = float(intensity) if is_believable(intensity) else intensity
+        intensity = ConstantIntensity(given_g, "given by the user")
     elif not (hasattr(intensity, "at") and hasattr(intensity, "forecast")):
         raise ValueError(f"intensity={intensity!r} is not accepted; give gCO2e/kWh (> 0) or a CarbonIntensity")
     budget = options.get("budget")
@@ -95,7 +95,6 @@ def validated(options: Mapping[str, Any]) -> Settings:
         budget = Budget(**budget)
     if budget is not None and not isinstance(budget, Budget):
         raise ValueError(f"budget={budget!r} is not accepted; give a Budget, e.g. Budget(kg_co2e=2.0)")
-    log_dir = options.get("log_dir")
     return Settings(
         region=place.code if region is not None or not given else "",
         intensity=intensity,
@@ -103,12 +102,12 @@ def validated(options: Mapping[str, Any]) -> Settings:
         budget=budget,
         total_epochs=_count(options, "total_epochs"),
         total_steps=_count(options, "total_steps"),
-        log_dir=os.fspath(log_dir) if log_dir is not None else None,
+        log_dir=_path(options, "log_dir"),
         log_every_n_steps=_count(options, "log_every_n_steps"),
         interval_s=_number(options, "interval_s", 1.0, 0.01, 60.0),
         meters=MeterOptions(
-            modelled_cpu=bool(options.get("modelled_cpu", False)),
-            powercap_root=os.fspath(options.get("powercap_root", MeterOptions().powercap_root)),
+            modelled_cpu=_flag(options, "modelled_cpu"),
+            powercap_root=_path(options, "powercap_root") or MeterOptions().powercap_root,
         ),
         place_given=region is not None or given,
     )
@@ -116,7 +115,7 @@ def validated(options: Mapping[str, Any]) -> Settings:
 
 def _number(options: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:
     value = options.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(f"{name}={value!r} is not accepted; give a number from {low:g} to {high:g}")
     return float(value)
 
@@ -128,3 +127,20 @@ def _count(options: Mapping[str, Any], name: str) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name}={value!r} is not accepted; give a whole number of 1 or more")
     return value
+
+
+def _flag(options: Mapping[str, Any], name: str) -> bool:
+    value = options.get(name, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={value!r} is not accepted; give True or False")
+    return value
+
+
+def _path(options: Mapping[str, Any], name: str) -> str | None:
+    value = options.get(name)
+    if value is None:
+        return None
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str) or "\0" in path:
+        raise ValueError(f"{name}={value!r} is not accepted; give the path of a folder")
+    return path

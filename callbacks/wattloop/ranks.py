@@ -42,7 +42,7 @@ class SingleRank:
 class TorchRanks:
     """A job on `torch.distributed`, as Lightning, Accelerate, the Trainer and torchrun start it."""
 
-    cadence = CADENCE_STEPS
+    cadence: float = CADENCE_STEPS
 
     def __init__(self, distributed: Any) -> None:
         self._distributed = distributed

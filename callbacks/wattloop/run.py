@@ -9,7 +9,7 @@ import os
 import platform
 import secrets
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Unpack
 
@@ -62,6 +62,8 @@ class Run:
         self._before = self._epoch_start = Totals()
         self._uncertainty_before_j = 0.0
         self._phases_before_j: dict[str, float] = {}
+        self._includes: set[str] = set()
+        self._place_said = False
         self._reset()
 
     def _reset(self) -> None:
@@ -73,6 +75,7 @@ class Run:
         self._footprint: Footprint | None = None
         self._journal: journal.Journal | None = None
         self._recorded_s = -math.inf
+        self._seen_steps = 0
         self._forecaster = Forecaster()
         self._total_steps: float | None = None
         self._total_epochs: int | None = None
@@ -122,7 +125,9 @@ class Run:
             log_dir: Folder of the record, None for no record.
             log_every_n_steps: Steps between two rows, None for the default.
         """
-        self.finish("interrupted")
+        if self.running and self._footprint is not None:
+            # Nobody said that the last session ended: it failed, and what was drawn since is not training's.
+            self._leave("interrupted", self._footprint.rewind)
         self._before, self._uncertainty_before_j = self.totals, self.uncertainty_kwh * J_PER_KWH
         self._phases_before_j = self.phases_j
         self._reset()
@@ -134,7 +139,7 @@ class Run:
         self.know(step=step, total_steps=total_steps, total_epochs=total_epochs, steps_per_epoch=steps_per_epoch)
         self._first_words(framework, settings.log_dir or log_dir)
         self._sampler = acquire(settings.meters)
-        self._closer = weakref.finalize(self, _abandon, settings.meters, self._sampler, self._journal)
+        self._closer = weakref.finalize(self, _abandon, self._pid, settings.meters, self._sampler, self._journal)
         self._sampler.subscribe(self._observe, settings.interval_s)
         self._sampler.read(OPEN_TIMEOUT_S)
 
@@ -167,15 +172,19 @@ class Run:
         Args:
             status: Word for the record: ``"finished"``, ``"stopped"``, ``"failed"`` or ``"interrupted"``.
         """
-        sampler = self._sampler
-        if sampler is None or not self.running:
+        if self.running:
+            self.refresh()
+            self._leave(status)
+
+    def _leave(self, status: str, amend: Callable[[], None] = lambda: None) -> None:
+        sampler, self._sampler = self._sampler, None
+        if sampler is None:
             return
-        sampler.read()
-        self._sampler = None
         sampler.unsubscribe(self._observe)
         if self._closer is not None:
             self._closer.detach()
         release(self.settings.meters, sampler)
+        amend()
         if self._journal is not None:
             self._journal.put(
                 journal.End(
@@ -271,8 +280,8 @@ class Run:
             self._steps_per_epoch = self.steps_done - self._epoch_first_step
         self._epoch_first_step = self.steps_done
         self._forecaster.epoch_end()
-        row = self.metrics()
         totals = self.totals
+        row = self._row(totals)
         if self._journal is not None:
             self._journal.put(
                 journal.Epoch(
@@ -287,8 +296,9 @@ class Run:
 
     def refresh(self) -> None:
         """Read the meters now; where they do not answer at once, what they said last stands."""
-        if self._sampler is not None and self.running:
+        if self._sampler is not None and self._footprint is not None and self.running:
             self._sampler.read()
+            self._footprint.mark()
 
     # -- in the sampler's thread ----------------------------------------------------------------------------------
 
@@ -297,6 +307,9 @@ class Run:
         if footprint is None:
             return
         footprint.take(snapshot)
+        if steps != self._seen_steps:
+            self._seen_steps = steps
+            footprint.mark()
         phases_j = footprint.phases_j
         train_j = phases_j.get("train", 0.0)
         self._forecaster.observe(steps, train_j, footprint.totals.energy_j - train_j - phases_j.get("startup", 0.0))
@@ -389,7 +402,10 @@ class Run:
         | ``forecast/kg_co2e``, ``_low``, ``_high`` | emissions of the whole run, 90 % interval | kg CO2e |
         | ``budget/used_fraction`` | spent share of the budget, with one | 1 = all |
         """
-        totals, footprint = self.totals, self._footprint
+        return self._row(self.totals)
+
+    def _row(self, totals: Totals) -> dict[str, float]:
+        footprint = self._footprint
         epoch = totals - self._epoch_start
         forecast = self.forecast() or UNKNOWN
         row = {
@@ -429,6 +445,7 @@ class Run:
         return {
             "version": STATE_VERSION,
             "run_id": self.id,
+            "includes": sorted(self._includes),
             "epochs": self.epochs_done,
             "totals": msgspec.to_builtins(self.totals),
             "epoch_start": msgspec.to_builtins(self._epoch_start),
@@ -445,10 +462,12 @@ class Run:
         if state.get("version") != STATE_VERSION:
             log.warning("a saved state of version %r is not understood; it is not counted", state.get("version"))
             return
-        if self.id and state["run_id"] == self.id:
+        if state["run_id"] in {self.id, *self._includes} - {""}:
             return
+        counted = self.id
         if not self.running:
             self.id = state["run_id"]
+        self._includes |= {counted, state["run_id"], *state.get("includes", ())} - {""}
         self.epochs_done += state["epochs"]
         self._before += msgspec.convert(state["totals"], Totals)
         self._epoch_start += msgspec.convert(state["epoch_start"], Totals)
@@ -461,7 +480,8 @@ class Run:
         settings, footprint = self.settings, self._footprint
         if self._ranks.rank != 0 or footprint is None:
             return
-        if not settings.place_given:
+        if not (settings.place_given or self._place_said):
+            self._place_said = True
             g_co2e_per_kwh = footprint.intensity.g_co2e_per_kwh
             log.warning("no region given, so the world average, %.0f gCO2e/kWh, is used", g_co2e_per_kwh)
         if log_dir is None:
@@ -483,8 +503,10 @@ class Run:
         )
 
 
-def _abandon(options: MeterOptions, sampler: Sampler, record: journal.Journal | None) -> None:
-    """Let go of what a run holds that was dropped without `finish`."""
+def _abandon(pid: int, options: MeterOptions, sampler: Sampler, record: journal.Journal | None) -> None:
+    """Let go of what a run holds that was dropped without `finish`; in a forked child all of it is the parent's."""
+    if pid != os.getpid():
+        return
     release(options, sampler)
     if record is not None:
         record.flush()

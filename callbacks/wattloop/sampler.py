@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import math
 import os
@@ -76,9 +77,7 @@ class Sampler:
         clock: Monotonic time in seconds.
     """
 
-    def __init__(
-        self, open_meters: Callable[[], Sequence[Meter]], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, open_meters: Callable[[], Sequence[Meter]], clock: Callable[[], float] = time.monotonic) -> None:
         self._open_meters = open_meters
         self._clock = clock
         self._wake = threading.Condition()
@@ -126,11 +125,11 @@ class Sampler:
 
     def _run(self) -> None:
         instruments = [_Instrument(meter, self._clock()) for meter in self._open_meters()]
+        with self._wake:
+            asked = self._asked
         requested, due = True, instruments
         try:
             while not self._closing:
-                with self._wake:
-                    asked = self._asked
                 if requested or due:
                     for instrument in instruments if requested else due:
                         instrument.read(self._clock())
@@ -145,17 +144,22 @@ class Sampler:
                         lambda: self._closing or self._changed or self._asked > self._served,
                         min(next_s - self._clock(), IDLE_INTERVAL_S),
                     )
-                    requested = self._asked > self._served
+                    # A request that comes after this is for a later reading, even if one is due now.
+                    asked = self._asked
+                    requested = asked > self._served
                 now_s = self._clock()
                 due = [i for i in instruments if i.due_s(interval_s) <= now_s]
         finally:
             for instrument in instruments:
-                instrument.meter.close()
+                with contextlib.suppress(Exception):
+                    instrument.meter.close()
 
     def _publish(self, snapshot: Snapshot) -> None:
         with self._wake:
-            listeners = [reference() for reference in self._listeners]
-        for listener in listeners:
+            listeners = {reference: reference() for reference in self._listeners}
+            for reference in [reference for reference, listener in listeners.items() if listener is None]:
+                del self._listeners[reference]
+        for listener in listeners.values():
             try:
                 if listener is not None:
                     listener(snapshot)

@@ -32,7 +32,6 @@ def open_meters(options: MeterOptions) -> tuple[Meter, ...]:
     from wattloop.meters.nvml import NvmlMeter
     from wattloop.meters.rapl import RaplMeter
 
-    meters: list[Meter] = []
     reasons: list[str] = []
     gpus = _open(NvmlMeter, reasons)
     cpu = _open(lambda: RaplMeter(options.powercap_root), reasons)
@@ -41,7 +40,8 @@ def open_meters(options: MeterOptions) -> tuple[Meter, ...]:
 
         cpu = _open(ModelledCpuMeter, reasons)
         if gpus is None:
-            log.warning("nothing can be measured here, so the CPU's energy is modelled: %s", "; ".join(reasons))
+            instead = "the CPU's energy is modelled" if cpu is not None else "no energy is counted"
+            log.warning("nothing can be measured here, so %s: %s", instead, "; ".join(reasons))
     log.debug("instruments not used: %s", "; ".join(reasons) or "none")
     return tuple(meter for meter in (gpus, cpu) if meter is not None)
 

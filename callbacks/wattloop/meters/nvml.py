@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from wattloop.meters.base import Method, MeterUnavailable, Reading
+from wattloop.meters.base import MeterUnavailable, Method, Reading
 from wattloop.meters.visible import Board, order_doubt, torch_uuids, visible_gpus
 
 log = logging.getLogger("wattloop")
@@ -22,6 +23,8 @@ COUNTER_INTERVAL_S = 1.0
 POWER_INTERVAL_S = 0.1
 REFRESH_S = 0.1
 """Refresh period assumed of an energy counter, in seconds; NVIDIA documents none, 10-100 ms are reported."""
+RESOLUTION_J = 1e-3
+"""Smallest step of an energy counter, in joules."""
 POWER_ERROR = 0.05
 """Relative error of a board's power reading (Yang et al., SC'24)."""
 IMPLAUSIBLE = 1.5
@@ -56,15 +59,20 @@ class _Gate:
         if value.nvmlReturn != 0:
             raise _Failed(f"field {field}: {self.nvml.NVMLError(value.nvmlReturn)}")
         # nvmlValueType_t: 0 double, 1 unsigned int, 2 unsigned long, 3 unsigned long long, 4 signed long long, 5 int
-        member = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal")[value.valueType]
-        return float(getattr(value.value, member))
+        members = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal")
+        if value.valueType not in range(len(members)):
+            raise _Failed(f"field {field}: its type is {value.valueType}")
+        return float(getattr(value.value, members[value.valueType]))
 
 
 _Source = Callable[[_Gate, _Handle], float]
 
 
 def _power_limit(gate: _Gate, handle: _Handle) -> float:
-    return float(gate("nvmlDeviceGetEnforcedPowerLimit", handle)) / 1e3
+    watts = float(gate("nvmlDeviceGetEnforcedPowerLimit", handle)) / 1e3
+    if not 0.0 < watts < math.inf:
+        raise _Failed(f"its power limit is {watts} W")
+    return watts
 
 
 # What a board may offer, best first; energies in joules, powers in watts.
@@ -102,7 +110,8 @@ class _Gpu:
     """One board: cumulative joules from whatever it offers, across resets, garbage and losses.
 
     ``_value`` and ``_time_s`` are the last good reading; ``_settled_j`` is the energy up to it. While the board is
-    lost, its last mean power stands in; when it comes back, its counter tells what the gap really held.
+    lost, its last mean power stands in; when it comes back, its counter tells what the gap really held. ``_anchor`` is
+    the reading that mean power is taken from: a counter that is read sooner than it refreshes says nothing of it.
     """
 
     def __init__(self, gate: _Gate, uuid: str, shared: bool, clock: Callable[[], float]) -> None:
@@ -113,16 +122,18 @@ class _Gpu:
         self._handle: _Handle = gate("nvmlDeviceGetHandleByUUID", uuid)
         self.method: Method = "counter"
         self.interval_s = COUNTER_INTERVAL_S
+        self._limit_w = self._quietly(FALLBACK_LIMIT_W, (_power_limit,))
+        powers = tuple(self._believed(power) for power in _POWERS)
         try:
             self._source, self._value = _first(gate, self._handle, _COUNTERS)
-            self._power_w = self._quietly(0.0, _POWERS)
+            self._power_w = self._quietly(0.0, powers)
         except _Failed:
             self.method = "integrated"
             self.interval_s = POWER_INTERVAL_S
-            self._source, self._value = _first(gate, self._handle, _POWERS)
+            self._source, self._value = _first(gate, self._handle, powers)
             self._power_w = self._value
         self._time_s = clock()
-        self._limit_w = self._quietly(FALLBACK_LIMIT_W, (_power_limit,))
+        self._anchor = (self._time_s, self._value)
         self._settled_j = self._shown_j = self._modelled_j = self._uncertainty_j = 0.0
         self._retry_s = self._back_off_s = 0.0
         self._warned = False
@@ -132,6 +143,21 @@ class _Gpu:
             return _first(self._gate, self._handle, sources)[1]
         except _Failed:
             return default
+
+    def _believed(self, power: _Source) -> _Source:
+        def ask(gate: _Gate, handle: _Handle) -> float:
+            watts = power(gate, handle)
+            if not self._can_draw(watts):
+                raise _Failed(f"it reports {watts:.0f} W")
+            return watts
+
+        return ask
+
+    def _can_draw(self, watts: float) -> bool:
+        if watts > IMPLAUSIBLE * self._limit_w:
+            # Limits can be raised at any time.
+            self._limit_w = self._quietly(self._limit_w, (_power_limit,))
+        return 0.0 <= watts <= IMPLAUSIBLE * self._limit_w
 
     def read(self) -> Reading:
         """Return the board's cumulative energy; a board that does not answer is filled in, never dropped."""
@@ -144,14 +170,15 @@ class _Gpu:
         else:
             self._take(value, self._clock())
         self._shown_j = max(self._shown_j, self._settled_j + gap_j)
+        unsettled_j = self._shown_j - self._settled_j
         return Reading(
             channel=self.uuid,
             kind="gpu",
             energy_j=self._shown_j,
             method=self.method,
-            uncertainty_j=self._uncertainty_j + gap_j,
-            modelled_j=self._modelled_j + gap_j,
-            edge_j=REFRESH_S * self._power_w if self.method == "counter" else 0.0,
+            uncertainty_j=self._uncertainty_j + unsettled_j,
+            modelled_j=self._modelled_j + unsettled_j,
+            edge_j=REFRESH_S * self._power_w + RESOLUTION_J if self.method == "counter" else 0.0,
             shared=self._shared,
         )
 
@@ -161,10 +188,7 @@ class _Gpu:
                 raise _Failed("it is lost")
             # A handle does not survive a reset of its GPU.
             self._handle = self._gate("nvmlDeviceGetHandleByUUID", self.uuid)
-        value = self._source(self._gate, self._handle)
-        if self.method == "integrated" and not 0.0 <= value <= IMPLAUSIBLE * self._limit_w:
-            raise _Failed(f"it reports {value:.0f} W")
-        return value
+        return self._source(self._gate, self._handle)
 
     def _lose(self, error: _Failed) -> None:
         now_s = self._clock()
@@ -184,12 +208,14 @@ class _Gpu:
         measured = True
         if self.method == "counter":
             gained_j = value - self._value
-            if not 0.0 <= gained_j <= IMPLAUSIBLE * self._limit_w * (dt_s + REFRESH_S):
+            since_s, since = self._anchor
+            if not self._can_draw(gained_j / (now_s - since_s + REFRESH_S)):
                 self._warn(f"its energy counter moved by {gained_j:.0f} J in {dt_s:.2f} s")
                 gained_j, measured = self._power_w * dt_s, False
-            elif dt_s >= REFRESH_S:
-                # A read sooner than the counter's refresh says nothing about the power.
-                self._power_w = gained_j / dt_s
+                self._anchor = (now_s, value)
+            elif value != since and now_s - since_s >= REFRESH_S:
+                self._power_w = (value - since) / (now_s - since_s)
+                self._anchor = (now_s, value)
         else:
             gained_j, measured = (self._value + value) / 2 * dt_s, not was_lost
             self._power_w = value
@@ -221,7 +247,9 @@ class NvmlMeter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if nvml is None:
-            import pynvml as nvml
+            import pynvml
+
+            nvml = pynvml
         self._gate = _Gate(nvml)
         self._open = False
         try:

@@ -59,13 +59,14 @@ class _Zone:
         else:
             self._take(value_j, self._clock())
         self._shown_j = max(self._shown_j, self._settled_j + gap_j)
+        unsettled_j = self._shown_j - self._settled_j
         return Reading(
             channel=self.channel,
             kind=self._kind,
             energy_j=self._shown_j,
             method="counter",
-            uncertainty_j=self._uncertainty_j + gap_j,
-            modelled_j=self._modelled_j + gap_j,
+            uncertainty_j=self._uncertainty_j + unsettled_j,
+            modelled_j=self._modelled_j + unsettled_j,
             edge_j=REFRESH_S * self._power_w,
         )
 

@@ -1,0 +1,226 @@
+"""What the Lightning callback relies on, and what its users expect beyond the contract."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.fronts import Lightning
+from contract.test_contract import Load
+from fakes.nvml import FakeNvml, environment
+from wattloop import Budget
+from wattloop.lightning import EmissionsCallback
+
+pl = pytest.importorskip("lightning.pytorch")
+torch = pytest.importorskip("torch")
+
+J_PER_KWH = 3.6e6
+
+
+@pytest.fixture
+def front() -> Lightning:
+    return Lightning("lightning.pytorch")
+
+
+def fit(front: Lightning, folder: Path, *, batches: int = 6, work: Any = lambda: None, val: bool = False, **opts: Any) -> Any:
+    trainer = front.trainer(folder, **opts)
+    trainer.fit(front.model(work), front.loader(batches), front.loader(2) if val else None)
+    return trainer
+
+
+@pytest.mark.parametrize("place", [0, 2], ids=["first", "last"])
+def test_early_stopping_and_checkpoints_can_watch_emissions(
+    front: Lightning, fake_nvml: FakeNvml, tmp_path: Path, place: int
+) -> None:
+    callbacks = [
+        pl.callbacks.EarlyStopping(monitor="emissions/kg_co2e", patience=0, mode="min"),
+        pl.callbacks.ModelCheckpoint(tmp_path, monitor="emissions/kg_co2e", filename="{emissions/kg_co2e:.9f}"),
+    ]
+    callbacks.insert(place, EmissionsCallback(region="FR"))
+    trainer = fit(front, tmp_path, max_epochs=5, callbacks=callbacks, work=lambda: time.sleep(0.02))
+
+    # Emissions only grow: without patience the second epoch is the last.
+    assert trainer.current_epoch == 2
+    assert list(tmp_path.glob("**/kg_co2e=0.0*.ckpt"))
+
+
+@pytest.mark.parametrize("every", [{"val_check_interval": 0.5}, {"check_val_every_n_epoch": 2}])
+def test_early_stopping_at_the_end_of_a_validation_finds_the_keys(
+    front: Lightning, fake_nvml: FakeNvml, tmp_path: Path, every: dict[str, Any]
+) -> None:
+    stopping = pl.callbacks.EarlyStopping(monitor="emissions/kg_co2e", patience=99, mode="min")
+    trainer = fit(front, tmp_path, max_epochs=2, callbacks=[EmissionsCallback(region="FR"), stopping], val=True, **every)
+    assert trainer.global_step == 12
+
+
+def test_step_rows_come_every_n_steps(front: Lightning, fake_nvml: FakeNvml, tmp_path: Path) -> None:
+    fit(front, tmp_path, batches=10, max_epochs=2, callbacks=[EmissionsCallback(region="FR")], log_every_n_steps=5)
+    (path,) = tmp_path.rglob("metrics.csv")
+    with path.open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file) if row["energy/kwh"] and not row["epoch"]]
+    assert steps == [4, 9, 14, 19, 20]
+
+
+@pytest.mark.parametrize(
+    ("options", "batches", "total"),
+    [
+        ({"max_epochs": 2, "accumulate_grad_batches": 4}, 6, 12),
+        ({"max_steps": 3}, 6, 3),
+        ({"max_epochs": 2, "max_steps": 3}, 6, 3),
+        ({"max_steps": 3, "accumulate_grad_batches": 4}, 6, 10),
+        ({"max_epochs": 3, "limit_train_batches": 2}, 6, 6),
+        ({"max_epochs": 2, "limit_train_batches": 0.5}, 6, 6),
+    ],
+)
+def test_knows_the_batches_of_the_whole_run(
+    front: Lightning, fake_nvml: FakeNvml, tmp_path: Path, options: dict[str, Any], batches: int, total: int
+) -> None:
+    callback = EmissionsCallback(region="FR")
+    trained = 0
+
+    def work() -> None:
+        nonlocal trained
+        trained += 1
+
+    fit(front, tmp_path, batches=batches, work=work, callbacks=[callback], **options)
+    assert callback.run.total_steps == total == trained == callback.run.steps_done
+
+
+def test_a_data_set_without_length_is_counted_in_its_first_epoch(
+    front: Lightning, fake_nvml: FakeNvml, tmp_path: Path
+) -> None:
+    class Stream(torch.utils.data.IterableDataset):  # type: ignore[misc, name-defined]
+        def __iter__(self) -> Any:
+            yield from torch.zeros(7, 4)
+
+    callback = EmissionsCallback(region="FR", interval_s=0.02)
+    known: list[float | None] = []
+
+    class Watch(pl.Callback):  # type: ignore[misc, name-defined]
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            known.append(callback.run.total_steps)
+
+    trainer = front.trainer(tmp_path, max_epochs=3, callbacks=[callback, Watch()])
+    trainer.fit(front.model(lambda: time.sleep(0.01)), torch.utils.data.DataLoader(Stream()))
+    assert known == [21, 21, 21]
+
+
+def test_a_run_of_unknown_length_has_no_forecast(front: Lightning, fake_nvml: FakeNvml, tmp_path: Path) -> None:
+    callback = EmissionsCallback(region="FR", interval_s=0.02)
+    fit(front, tmp_path, max_epochs=-1, max_time={"seconds": 1}, callbacks=[callback], work=lambda: time.sleep(0.01))
+    assert callback.run.total_steps is None
+    assert callback.run.forecast() is None
+
+
+def test_a_budget_stop_waits_for_the_optimizer_and_can_be_resumed_where_it_stopped(
+    front: Lightning, fake_nvml: FakeNvml, tmp_path: Path
+) -> None:
+    load = Load(fake_nvml, steps=999, step_s=0.01)
+    counts = [0, 0]
+
+    def work(part: int) -> None:
+        load(counts[part])
+        counts[part] += 1
+
+    budget = Budget(kwh=0.3 * load.watts / J_PER_KWH)
+    stopped = EmissionsCallback(region="FR", interval_s=0.05, budget=budget)
+    options = {"max_epochs": 2, "accumulate_grad_batches": 4}
+    trainer = fit(front, tmp_path / "1", batches=40, work=lambda: work(0), callbacks=[stopped], **options)
+    (checkpoint,) = tmp_path.rglob("budget-step=*.ckpt")
+
+    assert trainer.global_step * 4 == counts[0] < 40
+    assert checkpoint.name == f"budget-step={trainer.global_step}.ckpt"
+    state = torch.load(checkpoint, weights_only=True)["callbacks"]["EmissionsCallback"]
+    assert state["totals"]["gpu_j"] == pytest.approx(0.3 * load.watts, rel=0.5)
+
+    resumed = EmissionsCallback(region="FR", interval_s=0.05, budget=Budget(kwh=1.0))
+    trainer = front.trainer(tmp_path / "2", callbacks=[resumed], **options)
+    trainer.fit(front.model(lambda: work(1)), front.loader(40), ckpt_path=checkpoint)
+    load.power_off()
+    assert counts[0] + counts[1] == 80
+    assert resumed.run.steps_done == 80
+    # What was drawn between the checkpoint and the end of the first fit is in no state, only in its record.
+    assert resumed.run.totals.kwh == pytest.approx(load.kwh, rel=0.15)
+    assert resumed.run.totals.kwh > stopped.run.totals.kwh
+
+
+def test_validation_is_counted_apart_and_the_sanity_check_is_start_up(
+    front: Lightning, fake_nvml: FakeNvml, tmp_path: Path
+) -> None:
+    class Slow(pl.Callback):  # type: ignore[misc, name-defined]
+        def on_validation_batch_start(self, *args: Any) -> None:
+            time.sleep(0.05)
+
+    callback = EmissionsCallback(region="FR")
+    fit(front, tmp_path, max_epochs=2, callbacks=[callback, Slow()], val=True, num_sanity_val_steps=2)
+    phases = callback.run.phases_j
+    # 300 W for 2 x 2 batches of validation, and for 2 of the sanity check.
+    assert phases["validation"] == pytest.approx(300 * 4 * 0.05, rel=0.5)
+    assert phases["startup"] >= 300 * 2 * 0.05
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_epochs": 0}, {"fast_dev_run": True}, {"max_epochs": 1, "logger": False}, {"max_epochs": 1, "barebones": True}],
+    ids=["no epochs", "fast_dev_run", "no logger", "barebones"],
+)
+def test_unusual_trainers_train_as_ever(
+    front: Lightning, fake_nvml: FakeNvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "barebones" in options:
+        options = {**options, "logger": None, "enable_progress_bar": None, "enable_model_summary": None}
+    callback = EmissionsCallback(region="FR")
+    trainer = fit(front, tmp_path, callbacks=[callback], **options)
+    assert trainer.state.finished
+    assert not callback.run.running
+
+
+def test_a_failure_before_training_ends_the_measuring(front: Lightning, fake_nvml: FakeNvml, tmp_path: Path) -> None:
+    model = front.model()
+    model.configure_optimizers = lambda: 1 / 0
+    callback = EmissionsCallback(region="FR")
+    with pytest.raises(ZeroDivisionError):
+        front.trainer(tmp_path, max_epochs=1, callbacks=[callback]).fit(model, front.loader(2))
+    assert not callback.run.running
+
+
+@pytest.mark.parametrize("namespace", ["lightning.pytorch", "pytorch_lightning"])
+def test_either_namespace_alone_is_enough(namespace: str, tmp_path: Path) -> None:
+    package = namespace.partition(".")[0]
+    other = {"lightning": "pytorch_lightning", "pytorch_lightning": "lightning"}[package]
+    script = f"""
+import sys
+sys.modules[{other!r}] = None
+import {namespace} as pl
+from {namespace}.demos.boring_classes import BoringModel
+from wattloop.lightning import EmissionsCallback
+assert issubclass(EmissionsCallback, pl.Callback)
+callback = EmissionsCallback(region="FR")
+pl.Trainer(callbacks=callback, max_steps=3, accelerator="cpu", logger=False, enable_checkpointing=False).fit(BoringModel())
+print("steps", callback.run.steps_done, "measured", callback.run.totals.measured_fraction)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment("devices=1"), cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "steps 3 measured 1.0" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn"])
+def test_ranks_stop_at_the_same_step(fake_nvml: FakeNvml, tmp_path: Path, strategy: str) -> None:
+    script = Path(__file__).with_name("ddp_script.py")
+    command = [sys.executable, str(script), strategy, str(tmp_path)]
+    done = subprocess.run(command, env=environment("devices=1"), capture_output=True, text=True, timeout=150)
+    steps = [(tmp_path / f"rank{rank}").read_text() for rank in range(2)]
+    assert done.returncode == 0, done.stderr
+    assert steps[0] == steps[1]
+    assert 0 < int(steps[0]) < 2000
+    assert list(tmp_path.rglob("budget-step=*.ckpt"))
+    assert importlib.util.find_spec("torch.distributed") is not None
