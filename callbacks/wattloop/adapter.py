@@ -37,7 +37,7 @@ class Adapter:
         self.run = state["run"]
 
 
-def move_to_front(callback: object) -> list[Any] | None:
+def move_to_front(callback: object) -> Any:
     """Move a callback to the front of the list that the framework is calling it from.
 
     Frameworks hand one mutable dict of logs from callback to callback in list order, so that only those behind ours
@@ -49,16 +49,17 @@ def move_to_front(callback: object) -> list[Any] | None:
         callback: The callback, during one of its hooks.
 
     Returns:
-        The framework's list, or None where there is none.
+        The object whose ``callbacks`` they are, or None where there is none.
     """
     frame = sys._getframe(1)
     for _ in range(8):
-        callbacks = getattr(frame.f_locals.get("self"), "callbacks", None)
+        owner = frame.f_locals.get("self")
+        callbacks = getattr(owner, "callbacks", None)
         if isinstance(callbacks, list):
             for place, other in enumerate(callbacks):
                 if other is callback:
                     callbacks.insert(0, callbacks.pop(place))
-                    return callbacks
+                    return owner
         if frame.f_back is None:
             break
         frame = frame.f_back

@@ -44,9 +44,11 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
     def set_params(self, params: dict[str, Any]) -> None:
         """Take the front of the list, where all others see our keys."""
         super().set_params(params)
-        callbacks = move_to_front(self)
-        if callbacks is not None:
-            put_before_terminal(callbacks, _Shortener(self))
+        owner = move_to_front(self)
+        if owner is not None:
+            put_before_terminal(owner.callbacks, _Shortener(self))
+            # A single callback given without a list would be called on several threads at once, out of order.
+            owner._async_train = False
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Begin to measure."""

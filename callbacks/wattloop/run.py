@@ -372,12 +372,16 @@ class Run:
         return None
 
     def forecast(self) -> Forecast | None:
-        """Return what the whole run will have spent at its end; None as long as that cannot be known."""
+        """Return what the whole run will have spent at its end; None as long as that cannot be known.
+
+        The interval is for what the run will report: the meters' uncertainty widens what is ahead, not what is spent.
+        """
         remaining = self._forecaster.remaining(self.total_steps)
         if remaining is None or self._footprint is None:
             return None
         totals, kg_per_joule = self.totals, self._footprint.kg_per_joule
-        half_j = math.hypot(remaining.half_width_j, self.uncertainty_kwh * J_PER_KWH)
+        doubt = self.uncertainty_kwh / totals.kwh if totals.kwh > 0 else 0.0
+        half_j = math.hypot(remaining.half_width_j, doubt * remaining.energy_j)
         ahead_j = (remaining.energy_j, max(0.0, remaining.energy_j - half_j), remaining.energy_j + half_j)
         return Forecast(
             *((totals.energy_j + energy_j) / J_PER_KWH for energy_j in ahead_j),

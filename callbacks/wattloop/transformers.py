@@ -61,13 +61,13 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
 
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Take the front of the list, where all integrations see our keys."""
-        self._callbacks = move_to_front(self)
+        self._take_front()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Begin to measure, from where a checkpoint left off."""
-        self._callbacks = move_to_front(self) or self._callbacks
+        self._take_front()
         if self._callbacks is None:
             log.warning("wattloop's keys may not reach your loggers: call EmissionsCallback.attach(trainer)")
         else:
@@ -141,6 +141,11 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
     def state(self) -> dict[str, Any]:
         """Return what the Trainer writes to ``trainer_state.json``: the options it could rebuild us from, and the spent."""
         return {"args": _jsonable(self.run.options), "attributes": {"saved_state": self.run.state_dict()}}
+
+    def _take_front(self) -> None:
+        owner = move_to_front(self)
+        if owner is not None:
+            self._callbacks = owner.callbacks
 
     def _stop_if_due(self, control: TrainerControl, due: bool) -> None:
         if due:
