@@ -19,6 +19,10 @@ MIN_BINS = 3
 """Steady bins without which there is no saying how much they scatter."""
 MIN_FRACTION = 0.02
 """Share of the run that must be done before a forecast inside the first epoch."""
+MIN_REST = 2
+"""Bins that are left when the warm-up is cut off; of one it would be sure without a reason."""
+FEW_BINS_ERROR = 0.15
+"""Relative standard deviation of a step's energy known from fewer than `MIN_BINS`."""
 LEVEL = 0.90
 UNMODELLED = 0.01
 """Relative standard deviation allowed for what no run's past can show: drift of clocks, temperature and data."""
@@ -141,7 +145,7 @@ def _without_warm_up(bins: list[_Bin]) -> list[_Bin]:
         steps += b.steps
         energy_j += b.energy_j
         square += b.energy_j * b.energy_j / b.steps
-        if steps >= half and len(bins) - index >= MIN_BINS:
+        if steps >= half and len(bins) - index >= MIN_REST:
             error = max(0.0, square - energy_j * energy_j / steps) / (steps * steps)
             if error <= best_error:
                 best, best_error = index, error
@@ -157,7 +161,7 @@ def _mean_and_error(bins: list[_Bin], to_do: float) -> tuple[float, float, float
     steps = sum(b.steps for b in bins)
     mean_j = sum(b.energy_j for b in bins) / steps
     if len(bins) < MIN_BINS:
-        return mean_j, 0.1 * mean_j, 1.0
+        return mean_j, FEW_BINS_ERROR * abs(mean_j), 1.0
     # Each residual is scaled so that its variance is that of a single step, were steps independent.
     residuals = [(b.energy_j - mean_j * b.steps) / math.sqrt(b.steps) for b in bins]
     variance = sum(r * r for r in residuals) / (len(bins) - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
+import sys
 from typing import Any
 
 try:
@@ -71,7 +71,7 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Count the batches since the last call; log and stop when due."""
         # With steps_per_execution the last index of a group is given, even where the epoch has fewer.
-        batch = min(batch, (self.params.get("steps") or math.inf) - 1)
+        batch = min(batch, (self.params.get("steps") or sys.maxsize) - 1)
         done, self._batch = batch - self._batch, batch
         if self.run.step(done):
             if self.run.should_log and self._events is not None:

@@ -102,7 +102,7 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log for those who look at the end of a validation that is not at the end of an epoch."""
         if self.run.running and not trainer.sanity_checking and not _validates_every_epoch(trainer):
-            pl_module.log_dict(self.run.metrics())
+            pl_module.log_dict(self.run.metrics(), sync_dist=trainer.world_size > 1)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go back to counting training."""
@@ -111,7 +111,7 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the epoch's row."""
-        pl_module.log_dict(self.run.epoch_end())
+        pl_module.log_dict(self.run.epoch_end(), sync_dist=trainer.world_size > 1)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what the run has spent in all."""
@@ -152,7 +152,7 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
 
 
 def _validates_every_epoch(trainer: pl.Trainer) -> bool:
-    return trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1
+    return bool(trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1)
 
 
 def _total_batches(trainer: pl.Trainer) -> float | None:
