@@ -4,8 +4,11 @@ Run it with ``python -m tox run -e bench``, or, where wattloop and the framework
 
     python benchmarks/hooks.py [--json FILE] [--only plain lightning transformers keras imports life]
 
+It takes some five minutes, most of them to import the frameworks again and again.
+
 * **Hooks**: ours against one that does nothing, through the framework's own dispatcher, 20,000 calls a repetition,
-  while a run is measured on a fake GPU. Rows are what is logged every 50 steps, spread over all steps.
+  while a run is measured on a fake GPU. Rows are what is logged every 50 steps, spread over all steps. What
+  TensorBoard takes for a row differs twofold from one fit to the next: compare with as many constants, logged as often.
 * **Imports**: fresh processes with warm bytecode, over bare Python or over the framework. Importing a framework varies
   by more than we add, so "within" times what we add from inside the process.
 * **Start and stop**: until `Run.start` and `Run.finish` return; cold is the first in its process. The fake NVML answers

@@ -180,7 +180,7 @@ def explanation(results: list[Result]) -> Iterator[str]:
     yield "They may well be off by half or more. Why nothing was measured:"
     yield from missing
     yield "They become measurements on a machine with an NVIDIA GPU and its driver, or on a Linux machine that lets you"
-    yield "read its CPU's energy counters (RAPL, in /sys/class/powercap). `wattloop doctor` tells what it finds."
+    yield "read its CPU's energy counters (RAPL, in /sys/class/powercap)."
 
 
 def main() -> None:

@@ -82,6 +82,7 @@ def page(browser: "sync_api.Browser") -> Iterator["sync_api.Page"]:
     """Open a page that waits patiently for what it's asked to find."""
     page = browser.new_page(viewport={"width": 1280, "height": 1050})
     page.set_default_timeout(PATIENCE_S * 1e3)
+    expect.set_options(timeout=PATIENCE_S * 1e3)
     yield page
     page.close()
 

@@ -5,9 +5,10 @@ Nothing is imported before it is used, so that ``import wattloop`` costs next to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # importing it from typing would be most of the cost of importing this
 if TYPE_CHECKING:
+    from typing import Any
+
     from wattloop.budget import Budget
     from wattloop.forecast import Forecast
     from wattloop.grid.intensity import CarbonIntensity

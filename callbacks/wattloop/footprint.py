@@ -107,10 +107,14 @@ class Footprint:
         return tuple(self._last.values())
 
     @property
+    def edge_j(self) -> float:
+        """What the instruments may not have shown at the two ends of the session so far, in joules."""
+        return sum(reading.edge_j + self._start_edge_j[channel] for channel, reading in [*self._last.items()])
+
+    @property
     def uncertainty_j(self) -> float:
         """Half-width of the interval that holds the session's true energy, in joules: gathered, and at both ends."""
-        edges_j = sum(reading.edge_j + self._start_edge_j[channel] for channel, reading in [*self._last.items()])
-        return max(0.0, self.totals.uncertainty_j) + edges_j
+        return max(0.0, self.totals.uncertainty_j) + self.edge_j
 
     @property
     def kg_per_joule(self) -> float:

@@ -20,7 +20,7 @@ MIN_BINS = 3
 MIN_FRACTION = 0.02
 """Share of the run that must be done before a forecast inside the first epoch."""
 MIN_REST = 2
-"""Bins that are left when the warm-up is cut off; of one it would be sure without a reason."""
+"""Bins left when the warm-up of a whole epoch is cut off; one alone would look sure for no reason."""
 FEW_BINS_ERROR = 0.15
 """Relative standard deviation of a step's energy known from fewer than `MIN_BINS`."""
 LEVEL = 0.90
@@ -116,7 +116,7 @@ class Forecaster:
         done = self._step - self._first_step
         if done <= 0 or (not self._epochs and done < MIN_FRACTION * total_steps):
             return None
-        steady = _without_warm_up(self._bins[:])
+        steady = _without_warm_up(self._bins[:], MIN_REST if self._epochs else MIN_BINS)
         if len(steady) < (1 if self._epochs else MIN_BINS):
             return None
         mean_j, sd_j, freedom = _mean_and_error(steady, to_do)
@@ -135,8 +135,8 @@ def _pairs(bins: list[_Bin]) -> list[tuple[_Bin, _Bin]]:
     return [*zip(bins[::2], bins[1::2], strict=True)]
 
 
-def _without_warm_up(bins: list[_Bin]) -> list[_Bin]:
-    """Cut the start off where the standard error of the rest's mean is least (MSER), at most half of the steps."""
+def _without_warm_up(bins: list[_Bin], least: int) -> list[_Bin]:
+    """Cut the start off where the rest's mean has the least standard error (MSER); `least` bins and half the steps stay."""
     best, best_error = 0, math.inf
     steps = energy_j = square = 0.0
     half = sum(b.steps for b in bins) / 2
@@ -145,7 +145,7 @@ def _without_warm_up(bins: list[_Bin]) -> list[_Bin]:
         steps += b.steps
         energy_j += b.energy_j
         square += b.energy_j * b.energy_j / b.steps
-        if steps >= half and len(bins) - index >= MIN_REST:
+        if steps >= half and len(bins) - index >= least:
             error = max(0.0, square - energy_j * energy_j / steps) / (steps * steps)
             if error <= best_error:
                 best, best_error = index, error

@@ -116,8 +116,7 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what the run has spent in all."""
         self.run.finish("stopped" if self._stopping else "finished")
-        row = self.run.metrics()
-        self._log(trainer, {key: value for key, value in row.items() if "/epoch_" not in key})
+        self._log(trainer, self.run.metrics())
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """End measuring where training never began."""

@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import platform
-import secrets
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -81,6 +80,7 @@ class Run:
         self._total_epochs: int | None = None
         self._steps_per_epoch: float | None = None
         self._epoch_first_step = 0
+        self._last_epoch = Totals()
         self._over: str | None = None
         self._budget_warned = False
         self._log_every = LOG_EVERY_N_STEPS
@@ -134,7 +134,7 @@ class Run:
         settings = self.settings
         self._ranks = detect()
         self._log_every = settings.log_every_n_steps or log_every_n_steps or LOG_EVERY_N_STEPS
-        self.id = self.id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self.id = self.id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
         self._footprint = Footprint(settings.intensity, settings.pue, min(0.5, settings.interval_s))
         self.know(step=step, total_steps=total_steps, total_epochs=total_epochs, steps_per_epoch=steps_per_epoch)
         self._first_words(framework, settings.log_dir or log_dir)
@@ -281,17 +281,17 @@ class Run:
         self._epoch_first_step = self.steps_done
         self._forecaster.epoch_end()
         totals = self.totals
+        self._last_epoch, self._epoch_start = totals - self._epoch_start, totals
         row = self._row(totals)
         if self._journal is not None:
             self._journal.put(
                 journal.Epoch(
                     epoch=self.epochs_done,
                     step=self.steps_done,
-                    spent=totals - self._epoch_start,
+                    spent=self._last_epoch,
                     metrics={key: value if math.isfinite(value) else None for key, value in row.items()},
                 )
             )
-        self._epoch_start = totals
         return row
 
     def refresh(self) -> None:
@@ -374,14 +374,16 @@ class Run:
     def forecast(self) -> Forecast | None:
         """Return what the whole run will have spent at its end; None as long as that cannot be known.
 
-        The interval is for what the run will report: the meters' uncertainty widens what is ahead, not what is spent.
+        The interval is for what the run will report at its end. An error of scale in the meters is in that figure too,
+        so it is stated apart (`uncertainty_kwh`); what they have not shown yet widens the forecast.
         """
         remaining = self._forecaster.remaining(self.total_steps)
         if remaining is None or self._footprint is None:
             return None
         totals, kg_per_joule = self.totals, self._footprint.kg_per_joule
-        doubt = self.uncertainty_kwh / totals.kwh if totals.kwh > 0 else 0.0
-        half_j = math.hypot(remaining.half_width_j, doubt * remaining.energy_j)
+        session_j = self._footprint.totals.energy_j
+        unseen = self._footprint.edge_j / session_j if session_j > 0 else 0.0
+        half_j = math.hypot(remaining.half_width_j, unseen * remaining.energy_j)
         ahead_j = (remaining.energy_j, max(0.0, remaining.energy_j - half_j), remaining.energy_j + half_j)
         return Forecast(
             *((totals.energy_j + energy_j) / J_PER_KWH for energy_j in ahead_j),
@@ -410,7 +412,8 @@ class Run:
 
     def _row(self, totals: Totals) -> dict[str, float]:
         footprint = self._footprint
-        epoch = totals - self._epoch_start
+        # Right after its end, an epoch is still the one to show.
+        epoch = totals - self._epoch_start if self.steps_done > self._epoch_first_step else self._last_epoch
         forecast = self.forecast() or UNKNOWN
         row = {
             "energy/kwh": totals.kwh,

@@ -135,7 +135,11 @@ def test_evaluation_is_counted_apart(front: Transformers, fake_nvml: FakeNvml, t
     assert callback.run.phases_j["validation"] >= 300 * 4 * 0.05 * 0.8
 
 
-def test_an_evaluation_of_its_own_logs_as_ever(front: Transformers, fake_nvml: FakeNvml, tmp_path: Path) -> None:
+def test_an_evaluation_of_its_own_logs_as_ever(
+    front: Transformers, fake_nvml: FakeNvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without training, transformers opens its event file in ./runs.
+    monkeypatch.chdir(tmp_path)
     trainer = front.trainer(tmp_path, pace, 4, [EmissionsCallback(region="FR")])
     assert "eval_loss" in trainer.evaluate()
 
