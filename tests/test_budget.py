@@ -18,7 +18,9 @@ from wattloop.budget import Budget
 @pytest.mark.parametrize("limit", ["kg_co2e", "kwh"])
 @pytest.mark.parametrize("value", [0, 0.0, -1, -1e-300, math.nan, math.inf, -math.inf, True, "2", 10**400, [1.0], 2j])
 def test_a_limit_must_be_a_finite_number_above_0(limit: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"^Budget: {limit}=.* is not accepted; give a finite number above 0$") as error:
+    with pytest.raises(
+        ValueError, match=f"^Budget: {limit}=.* is not accepted; give a finite number above 0$"
+    ) as error:
         Budget(**{limit: value})
     assert repr(value) in str(error.value)
 
@@ -59,7 +61,9 @@ positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
 
 @given(st.one_of(st.none(), positive), positive, st.floats(0, 1e6), st.floats(0, 1e6))
 @settings(deadline=None)
-def test_used_up_means_a_limit_was_reached(kg_co2e: float | None, kwh: float, spent_kwh: float, spent_kg: float) -> None:
+def test_used_up_means_a_limit_was_reached(
+    kg_co2e: float | None, kwh: float, spent_kwh: float, spent_kg: float
+) -> None:
     budget = Budget(kg_co2e=kg_co2e, kwh=kwh)
     reached = spent_kwh >= kwh or (kg_co2e is not None and spent_kg >= kg_co2e)
     assert (budget.used_fraction(spent_kwh, spent_kg) >= 1) == reached

@@ -55,9 +55,7 @@ def test_a_channel_counts_from_when_it_is_first_seen() -> None:
     assert footprint.totals == Totals()
     footprint.take(Snapshot(10.0, (gpu(9 * KWH), channel("cpu:0", "cpu", 100 * KWH))))
     footprint.take(Snapshot(20.0, (gpu(9 * KWH), channel("cpu:0", "cpu", 101 * KWH))))
-    assert footprint.totals == Totals(
-        gpu_j=2 * KWH, cpu_j=KWH, kg_co2e=pytest.approx(1.5), duration_s=20.0
-    )
+    assert footprint.totals == Totals(gpu_j=2 * KWH, cpu_j=KWH, kg_co2e=pytest.approx(1.5), duration_s=20.0)
 
 
 def test_memory_and_platform_count_beside_the_cpu() -> None:
@@ -226,7 +224,6 @@ def test_a_day_of_seconds_loses_no_joule() -> None:
         footprint.take(Snapshot(float(second), (gpu(300.0 * second),)))
     assert footprint.totals.energy_j == 300 * 86_400
     assert footprint.totals.kg_co2e == pytest.approx(300 * 86_400 / KWH * 0.1, rel=1e-9)
-
 
 
 def test_time_is_asked_for_aware() -> None:

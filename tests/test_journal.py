@@ -217,7 +217,9 @@ def test_a_full_disk_ends_the_record_with_one_warning_and_leaves_it_readable(
     assert tuple(read(written(tmp_path, END))) == (START, END)
 
 
-def test_a_name_that_is_no_text_costs_its_line_and_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_name_that_is_no_text_costs_its_line_and_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = written(tmp_path, START, Stop(step=1, reason=os.fsdecode(b"checkpoint in \xff")), END)
     assert tuple(read(path)) == (START, END)
     assert len(warnings(caplog)) == 1

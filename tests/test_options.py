@@ -72,7 +72,11 @@ def test_an_intensity_that_is_none(value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("region", "near"),
-    [("Frnace", "'FR' (France)"), ("Untied Kingdom", "'GB' (United Kingdom)"), ("Californa", "'US-CA' (California, US)")],
+    [
+        ("Frnace", "'FR' (France)"),
+        ("Untied Kingdom", "'GB' (United Kingdom)"),
+        ("Californa", "'US-CA' (California, US)"),
+    ],
 )
 def test_an_unknown_region_with_a_near_match(region: str, near: str) -> None:
     message = refusal(region=region)
@@ -184,7 +188,14 @@ def test_everything_in_range_is_accepted(pue: float, interval_s: float, count: i
 
 
 anything = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.lists(st.integers()), st.complex_numbers()
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(),
+    st.binary(),
+    st.lists(st.integers()),
+    st.complex_numbers(),
 )
 
 

@@ -86,9 +86,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("profile", ["constant:300", "square:50,600,0.007,0.3"])
-def test_energy_is_the_integral_of_power_from_start_to_finish(
-    fake_nvml: FakeNvml, new: NewRun, profile: str
-) -> None:
+def test_energy_is_the_integral_of_power_from_start_to_finish(fake_nvml: FakeNvml, new: NewRun, profile: str) -> None:
     fake_nvml.reset(f"devices=2;profile={profile}")
     run = new(intensity=400.0, pue=1.25)
     t0 = time.monotonic()
@@ -110,6 +108,7 @@ def test_the_stated_uncertainty_holds_though_the_counter_refreshes_seldom(fake_n
     fake_nvml.reset("profile=constant:400;refresh_s=0.05")
     for _ in range(5):
         run = new()
+        t0 = time.monotonic()
         run.start(framework="test")
         t1 = time.monotonic()
         time.sleep(0.02)
@@ -118,7 +117,7 @@ def test_the_stated_uncertainty_holds_though_the_counter_refreshes_seldom(fake_n
         run.finish()
         t3 = time.monotonic()
         low_j, high_j = (run.totals.energy_j + sign * run.uncertainty_kwh * KWH for sign in (-1, 1))
-        assert low_j <= fake_nvml.energy_j(t1, t3)
+        assert low_j <= fake_nvml.energy_j(t0, t3)
         assert high_j >= fake_nvml.energy_j(t1, t2)
 
 
@@ -288,10 +287,8 @@ def test_power_is_what_the_gpu_draws(fake_nvml: FakeNvml, new: NewRun) -> None:
     fake_nvml.reset("profile=constant:123")
     run = new(interval_s=0.01)
     run.start(framework="test")
-    until(lambda: run.metrics()["power/watts"])
-    watts = run.metrics()["power/watts"]
+    until(lambda: run.metrics()["power/watts"] == pytest.approx(123, rel=0.05))
     run.finish()
-    assert watts == pytest.approx(123, rel=0.25)  # 10 ms by the clock, read a moment apart
 
 
 def test_the_summary_says_what_was_spent(new: NewRun) -> None:
@@ -348,11 +345,12 @@ def test_after_an_epoch_the_forecast_holds_what_is_spent_and_what_is_to_come(new
     run = new(total_epochs=10, intensity=500.0, pue=2.0)
     run.start(framework="test")
     train(run, steps=10, seconds=0.03)
+    epoch_j = run.phases_j["train"]
     run.epoch_end()
     forecast, spent = run.forecast(), run.totals
     assert forecast is not None
     assert spent.kwh <= forecast.kwh_low <= forecast.kwh <= forecast.kwh_high
-    assert forecast.kwh == pytest.approx(spent.kwh + 9 * run.phases_j["train"] / KWH, rel=0.5)
+    assert forecast.kwh == pytest.approx(spent.kwh + 9 * epoch_j / KWH, rel=0.5)
     assert forecast.kg_co2e == pytest.approx(forecast.kwh * 2.0 * 0.5)
     assert forecast.kg_co2e_low == pytest.approx(forecast.kwh_low * 2.0 * 0.5)
     run.finish()
@@ -365,8 +363,7 @@ def test_a_run_that_has_done_all_its_steps_forecasts_what_it_spent(new: NewRun) 
     run.finish()
     forecast = run.forecast()
     assert forecast is not None
-    assert forecast.kwh == pytest.approx(run.totals.kwh)
-    assert forecast.kwh_high == pytest.approx(run.totals.kwh + run.uncertainty_kwh)
+    assert (forecast.kwh_low, forecast.kwh, forecast.kwh_high) == pytest.approx((run.totals.kwh,) * 3)
 
 
 # -- budget -----------------------------------------------------------------------------------------------------------
@@ -425,17 +422,14 @@ def test_what_earlier_parts_spent_is_spent(new: NewRun) -> None:
     first.start(framework="test")
     train(first)
     first.finish()
-    budget = Budget(kwh=first.totals.kwh / 2)
-    second = new(budget=budget)
+    second = new(budget=Budget(kwh=first.totals.kwh / 2))
+    assert second.metrics()["budget/used_fraction"] == 0
     second.load_state_dict(first.state_dict())
+    assert second.metrics()["budget/used_fraction"] == pytest.approx(2)
     second.start(framework="test")
+    settle(second)
     assert second.check_stop()
     second.finish()
-    third = new(budget=budget)
-    third.start(framework="test")
-    settle(third)
-    assert third.metrics()["budget/used_fraction"] < second.metrics()["budget/used_fraction"]
-    third.finish()
 
 
 # -- start, finish and start again -------------------------------------------------------------------------------------
@@ -474,7 +468,6 @@ def test_a_second_start_goes_on_counting_and_nothing_between_is_counted(fake_nvm
         high_j += fake_nvml.energy_j(t0, time.monotonic()) + ROUNDING_J
         assert low_j <= run.totals.energy_j <= high_j
         time.sleep(0.02)
-    assert run.metrics()["energy/epoch_kwh"] == pytest.approx(run.totals.kwh)
 
 
 def test_all_parts_of_a_run_are_in_one_record(new: NewRun, tmp_path: Path) -> None:
@@ -580,6 +573,7 @@ def test_a_grid_that_fails_later_stops_nothing(new: NewRun, caplog: pytest.LogCa
 
 
 def finished(new: NewRun, **options: Any) -> Run:
+    """Train three steps of a whole epoch and two of the next."""
     run = new(**options)
     run.start(framework="test")
     train(run, steps=3)
@@ -591,6 +585,12 @@ def finished(new: NewRun, **options: Any) -> Run:
 
 def approx(totals: Totals) -> Any:
     return pytest.approx([getattr(totals, name) for name in totals.__struct_fields__])
+
+
+def spent_in_session_j(run: Run) -> float:
+    """Return what was spent since the last start, in joules."""
+    assert run._footprint is not None
+    return run._footprint.totals.energy_j
 
 
 def values(totals: Totals) -> list[float]:
@@ -605,8 +605,33 @@ def test_state_is_plain_and_comes_back_whole(new: NewRun) -> None:
     assert second.state_dict() == first.state_dict()
     assert (second.id, second.epochs_done, second.totals) == (first.id, 1, first.totals)
     assert second.phases_j == first.phases_j
-    assert second.metrics()["energy/epoch_kwh"] == first.metrics()["energy/epoch_kwh"] < first.totals.kwh
     assert not second.running
+
+
+def test_an_epoch_that_was_interrupted_is_one_epoch_when_resumed(new: NewRun) -> None:
+    first, second = new(), new()
+    first.start(framework="test")
+    train(first, steps=3)
+    ended_kwh = first.epoch_end()["energy/kwh"]
+    train(first, steps=2)
+    first.finish()
+    second.load_state_dict(first.state_dict())
+    second.start(framework="test", step=5)
+    train(second)
+    row = second.epoch_end()
+    second.finish()
+    assert row["energy/epoch_kwh"] == pytest.approx(row["energy/kwh"] - ended_kwh)
+    assert second.epochs_done == 2
+
+
+def test_an_epoch_of_two_sessions_is_one_epoch(new: NewRun) -> None:
+    run = new()
+    for _ in range(2):
+        run.start(framework="test")
+        train(run)
+        run.finish()
+    row = run.epoch_end()
+    assert row["energy/epoch_kwh"] == pytest.approx(run.totals.kwh)
 
 
 def test_state_is_counted_once_however_often_it_is_loaded(new: NewRun) -> None:
@@ -625,7 +650,7 @@ def test_a_runs_own_state_is_counted_already(new: NewRun) -> None:
     run.start(framework="test")
     run.load_state_dict(run.state_dict())
     run.finish()
-    assert totals.energy_j <= run.totals.energy_j < 2 * totals.energy_j + 300 * 2
+    assert run.totals.energy_j == pytest.approx(totals.energy_j + spent_in_session_j(run))
 
 
 def test_state_loaded_after_the_start_is_added_once(new: NewRun) -> None:
@@ -634,13 +659,10 @@ def test_state_loaded_after_the_start_is_added_once(new: NewRun) -> None:
     settle(second)
     own_id = second.id
     for _ in range(3):
-        before_j = second.totals.energy_j
         second.load_state_dict(first.state_dict())
     assert second.id == own_id != first.id
     second.finish()
-    assert second.totals.energy_j >= first.totals.energy_j
-    assert second.totals.energy_j - first.totals.energy_j == pytest.approx(second._footprint.totals.energy_j)
-    assert before_j >= first.totals.energy_j
+    assert second.totals.energy_j == pytest.approx(first.totals.energy_j + spent_in_session_j(second))
 
 
 def test_a_later_run_that_holds_an_earlier_one_does_not_count_it_again(new: NewRun) -> None:

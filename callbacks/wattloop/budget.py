@@ -29,7 +29,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     on_exceed: Literal["stop", "warn"] = "stop"
 
     def __post_init__(self) -> None:
-        for name, limit in (("kg_co2e", self.kg_co2e), ("kwh", self.kwh)):
+        for name in ("kg_co2e", "kwh"):
+            limit = getattr(self, name)
             if limit is None:
                 continue
             if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit <= sys.float_info.max:

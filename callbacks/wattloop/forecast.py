@@ -136,7 +136,7 @@ def _pairs(bins: list[_Bin]) -> list[tuple[_Bin, _Bin]]:
 
 
 def _without_warm_up(bins: list[_Bin], least: int) -> list[_Bin]:
-    """Cut the start off where the rest's mean has the least standard error (MSER); `least` bins and half the steps stay."""
+    """Cut the start off where the rest's mean has least standard error (MSER); `least` bins and half the steps stay."""
     best, best_error = 0, math.inf
     steps = energy_j = square = 0.0
     half = sum(b.steps for b in bins) / 2

@@ -452,7 +452,7 @@ class Run:
         return {
             "version": STATE_VERSION,
             "run_id": self.id,
-            "includes": sorted(self._includes),
+            "includes": sorted(self._includes - {self.id}),
             "epochs": self.epochs_done,
             "totals": msgspec.to_builtins(self.totals),
             "epoch_start": msgspec.to_builtins(self._epoch_start),
