@@ -851,7 +851,7 @@ def test_a_run_dropped_in_a_forked_child_writes_nothing_a_second_time(new: NewRu
     run = new(log_dir=tmp_path)
     run.start(framework="test")
     runs = [run]
-    run._journal.put(journal.Stop(step=0, reason="queued in the parent"))
+    run._recorder.stop(0, "queued in the parent")
     del run
 
     def work() -> bool:

@@ -28,7 +28,7 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
     for which Keras's own callback would need TensorFlow.
 
     Args:
-        **options: See `wattloop.options.RunOptions`. The keys logged are those of `wattloop.Run.metrics`.
+        **options: See `wattloop.options.RunOptions`. The keys logged are those of `wattloop.rows.row`.
 
     Raises:
         TypeError: An option is unknown.

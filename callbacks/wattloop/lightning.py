@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import logging
@@ -40,7 +39,7 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
     wherever they stand in the list. A budget stop saves ``checkpoints/budget-step=<n>.ckpt`` in the log folder.
 
     Args:
-        **options: See `wattloop.options.RunOptions`. The keys logged are those of `wattloop.Run.metrics`.
+        **options: See `wattloop.options.RunOptions`. The keys logged are those of `wattloop.rows.row`.
 
     Raises:
         TypeError: An option is unknown.

@@ -23,7 +23,7 @@ class LoopRun(Run):
     def __init__(self, log: Log | None = None, **options: Unpack[RunOptions]) -> None:
         super().__init__(**options)
         if log is not None and not callable(log):
-            raise ValueError(f"log={log!r} is not accepted; give a callable (name, value, step), e.g. writer.add_scalar")
+            raise ValueError(f"log={log!r} is not accepted; give a callable, e.g. writer.add_scalar")
         self._log = log
 
     def _reset(self) -> None:
@@ -135,7 +135,7 @@ def track(log: Log | None = None, **options: Unpack[RunOptions]) -> LoopRun:
     Args:
         log: Called with (name, value, step) for every logged value, e.g. ``SummaryWriter.add_scalar``. Without it, and
             with ``log_dir=``, rows go to a TensorBoard event file there.
-        **options: See `RunOptions`. The keys logged are those of `wattloop.Run.metrics`.
+        **options: See `RunOptions`. The keys logged are those of `wattloop.rows.row`.
 
     Returns:
         A run to be used as a context manager; `run.should_stop` tells loops of other shapes, which call `run.step()`

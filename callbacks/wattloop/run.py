@@ -6,28 +6,25 @@ import contextlib
 import logging
 import math
 import os
-import platform
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Unpack
 
-import msgspec
-
-from wattloop import __version__, journal
 from wattloop.footprint import Footprint, Totals
-from wattloop.forecast import UNKNOWN, Forecast, Forecaster
+from wattloop.forecast import Forecast, Forecaster
+from wattloop.ledger import Ledger
 from wattloop.meters import MeterOptions
 from wattloop.options import RunOptions, validated
 from wattloop.ranks import Ranks, SingleRank, detect
+from wattloop.recorder import Recorder
+from wattloop.rows import row
 from wattloop.sampler import OPEN_TIMEOUT_S, Sampler, Snapshot, acquire, release
 from wattloop.units import J_PER_KWH, format_co2e, format_energy
 
 log = logging.getLogger("wattloop")
 
 LOG_EVERY_N_STEPS = 50
-RECORD_INTERVAL_S = 5.0
-STATE_VERSION = 1
 
 
 class Run:
@@ -41,9 +38,7 @@ class Run:
         **options: See `RunOptions`.
 
     Attributes:
-        id: Name of the run in its record; empty before the first start.
         steps_done: Steps done.
-        epochs_done: Epochs ended.
         should_log: A row is due at this step.
         should_stop: The budget is spent, on whichever rank: training is to stop.
 
@@ -55,13 +50,9 @@ class Run:
     def __init__(self, **options: Unpack[RunOptions]) -> None:
         self.options = options
         self.settings = validated(options)
-        self.id = ""
-        self.steps_done = self.epochs_done = 0
+        self.steps_done = 0
         self.should_log = self.should_stop = False
-        self._before = self._epoch_start = Totals()
-        self._uncertainty_before_j = 0.0
-        self._phases_before_j: dict[str, float] = {}
-        self._includes: set[str] = set()
+        self._ledger = Ledger()
         self._place_said = False
         self._reset()
 
@@ -72,8 +63,7 @@ class Run:
         self._pid = os.getpid()
         self._ranks: Ranks = SingleRank()
         self._footprint: Footprint | None = None
-        self._journal: journal.Journal | None = None
-        self._recorded_s = -math.inf
+        self._recorder: Recorder | None = None
         self._seen_steps = 0
         self._forecaster = Forecaster()
         self._total_steps: float | None = None
@@ -128,20 +118,28 @@ class Run:
         if self.running and self._footprint is not None:
             # Nobody said that the last session ended: it failed, and what was drawn since is not training's.
             self._leave("interrupted", self._footprint.rewind)
-        self._before, self._uncertainty_before_j = self.totals, self.uncertainty_kwh * J_PER_KWH
-        self._phases_before_j = self.phases_j
         self._reset()
         settings = self.settings
         self._ranks = detect()
         self._log_every = settings.log_every_n_steps or log_every_n_steps or LOG_EVERY_N_STEPS
-        self.id = self.id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
+        self._ledger.run_id = self.id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
         self._footprint = Footprint(settings.intensity, settings.pue, min(0.5, settings.interval_s))
+        self._ledger.open(self._footprint)
         self.know(step=step, total_steps=total_steps, total_epochs=total_epochs, steps_per_epoch=steps_per_epoch)
-        self._first_words(framework, settings.log_dir or log_dir)
+        if self._ranks.rank == 0:
+            self._say_place()
+            self._recorder = Recorder(settings.log_dir or log_dir, self._ledger, self._footprint)
+            self._recorder.start(framework, settings)
         self._sampler = acquire(settings.meters)
-        self._closer = weakref.finalize(self, _abandon, self._pid, settings.meters, self._sampler, self._journal)
+        self._closer = weakref.finalize(self, _abandon, self._pid, settings.meters, self._sampler, self._recorder)
         self._sampler.subscribe(self._observe, settings.interval_s)
         self._sampler.read(OPEN_TIMEOUT_S)
+
+    def _say_place(self) -> None:
+        if self._footprint is not None and not (self.settings.place_given or self._place_said):
+            self._place_said = True
+            g_co2e_per_kwh = self._footprint.intensity.g_co2e_per_kwh
+            log.warning("no region given, so the world average, %.0f gCO2e/kWh, is used", g_co2e_per_kwh)
 
     def know(
         self,
@@ -185,18 +183,8 @@ class Run:
             self._closer.detach()
         release(self.settings.meters, sampler)
         amend()
-        if self._journal is not None:
-            self._journal.put(
-                journal.End(
-                    step=self.steps_done,
-                    status=status,
-                    totals=self.totals,
-                    uncertainty_kwh=self.uncertainty_kwh,
-                    phases_j=self.phases_j,
-                )
-            )
-            self._journal.flush()
-            self._journal.close()
+        if self._recorder is not None:
+            self._recorder.end(self.steps_done, status)
 
     # -- progress -------------------------------------------------------------------------------------------------
 
@@ -244,8 +232,8 @@ class Run:
         saved = f", checkpoint in {os.fspath(checkpoint)}" if checkpoint is not None else ""
         reason = f"{self._over or 'budget spent on another rank'}; training stops at step {self.steps_done}{saved}"
         log.warning(reason)
-        if self._journal is not None:
-            self._journal.put(journal.Stop(step=self.steps_done, reason=reason))
+        if self._recorder is not None:
+            self._recorder.stop(self.steps_done, reason)
 
     def enter_phase(self, name: str) -> None:
         """Count energy under another phase from now on: `startup`, `train`, `validation` or `checkpoint`."""
@@ -275,24 +263,15 @@ class Run:
             The row to log, as from `metrics`.
         """
         self.refresh()
-        self.epochs_done += 1
         if self._steps_per_epoch is None and self.steps_done > self._epoch_first_step:
             self._steps_per_epoch = self.steps_done - self._epoch_first_step
         self._epoch_first_step = self.steps_done
         self._forecaster.epoch_end()
-        totals = self.totals
-        self._last_epoch, self._epoch_start = totals - self._epoch_start, totals
-        row = self._row(totals)
-        if self._journal is not None:
-            self._journal.put(
-                journal.Epoch(
-                    epoch=self.epochs_done,
-                    step=self.steps_done,
-                    spent=self._last_epoch,
-                    metrics={key: value if math.isfinite(value) else None for key, value in row.items()},
-                )
-            )
-        return row
+        self._last_epoch = self._ledger.end_epoch()
+        values = self.metrics()
+        if self._recorder is not None:
+            self._recorder.epoch(self.steps_done, self._last_epoch, values)
+        return values
 
     def refresh(self) -> None:
         """Read the meters now; where they do not answer at once, what they said last stands."""
@@ -314,19 +293,8 @@ class Run:
         train_j = phases_j.get("train", 0.0)
         self._forecaster.observe(steps, train_j, footprint.totals.energy_j - train_j - phases_j.get("startup", 0.0))
         self._check_budget()
-        if self._journal is not None:
-            if snapshot.time_s - self._recorded_s >= RECORD_INTERVAL_S:
-                self._recorded_s = snapshot.time_s
-                self._journal.put(
-                    journal.Tick(
-                        step=steps,
-                        phase=footprint.phase,
-                        totals=self.totals,
-                        g_co2e_per_kwh=footprint.intensity.g_co2e_per_kwh,
-                        channels={reading.channel: reading.method for reading in footprint.channels},
-                    )
-                )
-            self._journal.flush()
+        if self._recorder is not None:
+            self._recorder.tick(steps, snapshot.time_s)
 
     def _check_budget(self) -> None:
         budget, totals = self.settings.budget, self.totals
@@ -344,23 +312,29 @@ class Run:
     # -- what is known --------------------------------------------------------------------------------------------
 
     @property
+    def id(self) -> str:
+        """Name of the run in its record; empty before the first start."""
+        return self._ledger.run_id
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs ended."""
+        return self._ledger.epochs
+
+    @property
     def totals(self) -> Totals:
         """What was spent so far, earlier parts of a resumed run included."""
-        return self._before + self._footprint.totals if self._footprint is not None else self._before
+        return self._ledger.totals
 
     @property
     def phases_j(self) -> dict[str, float]:
         """Energy by phase so far, in joules."""
-        phases_j = dict(self._phases_before_j)
-        for name, energy_j in [*self._footprint.phases_j.items()] if self._footprint is not None else ():
-            phases_j[name] = phases_j.get(name, 0.0) + energy_j
-        return phases_j
+        return self._ledger.phases_j
 
     @property
     def uncertainty_kwh(self) -> float:
         """Half-width of the interval that holds the true energy so far, in kWh."""
-        session_j = self._footprint.uncertainty_j if self._footprint is not None else 0.0
-        return (self._uncertainty_before_j + session_j) / J_PER_KWH
+        return self._ledger.uncertainty_j / J_PER_KWH
 
     @property
     def total_steps(self) -> float | None:
@@ -391,50 +365,12 @@ class Run:
         )
 
     def metrics(self) -> dict[str, float]:
-        """Return the row to log, from the sampler's last reading; the same keys every time, ``nan`` where unknown.
-
-        | key | meaning | unit |
-        |---|---|---|
-        | ``energy/kwh`` | energy of all devices so far | kWh |
-        | ``energy/gpu_kwh`` | of the GPUs | kWh |
-        | ``energy/cpu_kwh`` | of CPUs and memory | kWh |
-        | ``energy/epoch_kwh`` | in this epoch | kWh |
-        | ``energy/measured_fraction`` | share measured, not modelled | 0-1 |
-        | ``power/watts`` | mean power of late | W |
-        | ``emissions/kg_co2e`` | emissions so far, PUE included | kg CO2e |
-        | ``emissions/epoch_kg_co2e`` | in this epoch | kg CO2e |
-        | ``grid/g_co2e_per_kwh`` | carbon intensity now | gCO2e/kWh |
-        | ``forecast/kwh``, ``_low``, ``_high`` | energy of the whole run, 90 % interval | kWh |
-        | ``forecast/kg_co2e``, ``_low``, ``_high`` | emissions of the whole run, 90 % interval | kg CO2e |
-        | ``budget/used_fraction`` | spent share of the budget, with one | 1 = all |
-        """
-        return self._row(self.totals)
-
-    def _row(self, totals: Totals) -> dict[str, float]:
-        footprint = self._footprint
+        """Return the row to log, from the sampler's last reading; see `wattloop.rows.row` for its keys."""
+        totals = self.totals
         # Right after its end, an epoch is still the one to show.
-        epoch = totals - self._epoch_start if self.steps_done > self._epoch_first_step else self._last_epoch
-        forecast = self.forecast() or UNKNOWN
-        row = {
-            "energy/kwh": totals.kwh,
-            "energy/gpu_kwh": totals.gpu_j / J_PER_KWH,
-            "energy/cpu_kwh": totals.cpu_j / J_PER_KWH,
-            "energy/epoch_kwh": epoch.kwh,
-            "energy/measured_fraction": totals.measured_fraction,
-            "power/watts": footprint.power_w if footprint is not None else math.nan,
-            "emissions/kg_co2e": totals.kg_co2e,
-            "emissions/epoch_kg_co2e": epoch.kg_co2e,
-            "grid/g_co2e_per_kwh": footprint.intensity.g_co2e_per_kwh if footprint is not None else math.nan,
-            "forecast/kwh": forecast.kwh,
-            "forecast/kwh_low": forecast.kwh_low,
-            "forecast/kwh_high": forecast.kwh_high,
-            "forecast/kg_co2e": forecast.kg_co2e,
-            "forecast/kg_co2e_low": forecast.kg_co2e_low,
-            "forecast/kg_co2e_high": forecast.kg_co2e_high,
-        }
-        if self.settings.budget is not None:
-            row["budget/used_fraction"] = self.settings.budget.used_fraction(totals.kwh, totals.kg_co2e)
-        return row
+        ended = self.steps_done <= self._epoch_first_step
+        epoch = self._last_epoch if ended else totals - self._ledger.epoch_start
+        return row(totals, epoch, self._footprint, self.forecast(), self.settings.budget)
 
     def summary(self) -> str:
         """Return what was spent, in one line."""
@@ -445,76 +381,23 @@ class Run:
             f" {self.steps_done} steps in {totals.duration_s:.0f} s"
         )
 
-    # -- state ----------------------------------------------------------------------------------------------------
-
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint must hold for a resumed run to go on counting: plain numbers and strings."""
-        return {
-            "version": STATE_VERSION,
-            "run_id": self.id,
-            "includes": sorted(self._includes - {self.id}),
-            "epochs": self.epochs_done,
-            "totals": msgspec.to_builtins(self.totals),
-            "epoch_start": msgspec.to_builtins(self._epoch_start),
-            "uncertainty_kwh": self.uncertainty_kwh,
-            "phases_j": self.phases_j,
-        }
+        return self._ledger.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Add what a checkpointed run had spent; that of this very run is counted already.
+        """Add what a checkpointed run had spent; what is counted already is not counted again.
 
         Args:
             state: What `state_dict` returned.
         """
-        if state.get("version") != STATE_VERSION:
-            log.warning("a saved state of version %r is not understood; it is not counted", state.get("version"))
-            return
-        if state["run_id"] in {self.id, *self._includes} - {""}:
-            return
-        counted = self.id
-        if not self.running:
-            self.id = state["run_id"]
-        self._includes |= {counted, state["run_id"], *state.get("includes", ())} - {""}
-        self.epochs_done += state["epochs"]
-        self._before += msgspec.convert(state["totals"], Totals)
-        self._epoch_start += msgspec.convert(state["epoch_start"], Totals)
-        self._uncertainty_before_j += state["uncertainty_kwh"] * J_PER_KWH
-        for name, energy_j in state["phases_j"].items():
-            self._phases_before_j[name] = self._phases_before_j.get(name, 0.0) + energy_j
-
-    def _first_words(self, framework: str, log_dir: str | os.PathLike[str] | None) -> None:
-        """Say what the user should know once, and open the record."""
-        settings, footprint = self.settings, self._footprint
-        if self._ranks.rank != 0 or footprint is None:
-            return
-        if not (settings.place_given or self._place_said):
-            self._place_said = True
-            g_co2e_per_kwh = footprint.intensity.g_co2e_per_kwh
-            log.warning("no region given, so the world average, %.0f gCO2e/kWh, is used", g_co2e_per_kwh)
-        if log_dir is None:
-            return
-        self._journal = journal.Journal(log_dir, self.id)
-        self._journal.put(
-            journal.Start(
-                run_id=self.id,
-                version=__version__,
-                framework=framework,
-                host=platform.node(),
-                region=settings.region,
-                g_co2e_per_kwh=footprint.intensity.g_co2e_per_kwh,
-                intensity_source=footprint.intensity.source,
-                pue=settings.pue,
-                budget=settings.budget,
-                spent_before=self._before,
-            )
-        )
+        self._ledger.load_state_dict(state, keep_id=self.running)
 
 
-def _abandon(pid: int, options: MeterOptions, sampler: Sampler, record: journal.Journal | None) -> None:
+def _abandon(pid: int, options: MeterOptions, sampler: Sampler, recorder: Recorder | None) -> None:
     """Let go of what a run holds that was dropped without `finish`; in a forked child all of it is the parent's."""
     if pid != os.getpid():
         return
     release(options, sampler)
-    if record is not None:
-        record.flush()
-        record.close()
+    if recorder is not None:
+        recorder.close()

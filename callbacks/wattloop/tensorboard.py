@@ -36,7 +36,8 @@ def layout(prefix: str = "") -> Any:
             pb.MarginChartContent.Series(value=tags[1], lower=tags[2], upper=tags[3]),
             pb.MarginChartContent.Series(value=tags[0], lower=tags[0], upper=tags[0]),
         ]
-        charts.append(pb.Chart(title=f"{title} ({prefix})" if prefix else title, margin=pb.MarginChartContent(series=series)))
+        title = f"{title} ({prefix})" if prefix else title
+        charts.append(pb.Chart(title=title, margin=pb.MarginChartContent(series=series)))
     proto = pb.Layout(category=[pb.Category(title="wattloop", chart=charts)])
     plugin = SummaryMetadata.PluginData(plugin_name="custom_scalars")
     tensor = TensorProto(dtype="DT_STRING", string_val=[proto.SerializeToString()], tensor_shape={})

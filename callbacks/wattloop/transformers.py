@@ -31,7 +31,7 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
     the save strategy is.
 
     Args:
-        **options: See `wattloop.options.RunOptions`. The keys logged are those of `wattloop.Run.metrics`.
+        **options: See `wattloop.options.RunOptions`. The keys logged are those of `wattloop.rows.row`.
 
     Raises:
         TypeError: An option is unknown.
@@ -107,7 +107,9 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
         if self._stopping:
             self.run.stopped(os.path.join(args.output_dir, f"checkpoint-{state.global_step}"))
 
-    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """End an epoch; its row comes with the next log."""
         self.run.epoch_end()
 
@@ -134,12 +136,14 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
                 if getattr(callback, "tb_writer", None) is not None:
                     add_layout(callback.tb_writer, prefix="train/")
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """End measuring."""
         self.run.finish("stopped" if self._stopping else "finished")
 
     def state(self) -> dict[str, Any]:
-        """Return what the Trainer writes to ``trainer_state.json``: the options it could rebuild us from, and the spent."""
+        """Return what the Trainer writes to ``trainer_state.json``: options to rebuild us from, and what is spent."""
         return {"args": _jsonable(self.run.options), "attributes": {"saved_state": self.run.state_dict()}}
 
     def _take_front(self) -> None:

@@ -114,6 +114,9 @@ class Lightning:
         self.name = namespace
 
     def callback(self, **options: Any) -> Any:
+        # Before 2.6 a Trainer takes callbacks of its own namespace only: ours is of those that are imported before it.
+        importlib.import_module("lightning.pytorch")
+        importlib.import_module("pytorch_lightning")
         from wattloop.lightning import EmissionsCallback
 
         return EmissionsCallback(**options)
@@ -309,7 +312,13 @@ class Loop:
 
 def fronts() -> list[Front]:
     """Return the front ends whose frameworks are installed; with ``WATTLOOP_FRONTS`` those it names."""
-    every: list[Front] = [Loop(), Lightning("lightning.pytorch"), Lightning("pytorch_lightning"), Transformers(), Keras()]
+    every: list[Front] = [
+        Loop(),
+        Lightning("lightning.pytorch"),
+        Lightning("pytorch_lightning"),
+        Transformers(),
+        Keras(),
+    ]
     wanted = os.environ.get("WATTLOOP_FRONTS")
     return [front for front in every if wanted is None or front.name in wanted.split(",")]
 

@@ -48,11 +48,21 @@ class Load:
     So the energy of the run is the fake's integral over all time, whatever else the framework does around it.
     """
 
-    def __init__(self, fake: FakeNvml, steps: int, step_s: float, *, watts: float = 300.0, devices: int = 1) -> None:
+    def __init__(
+        self,
+        fake: FakeNvml,
+        steps: int,
+        step_s: float,
+        *,
+        watts: float = 300.0,
+        devices: int = 1,
+        same_machine: bool = False,
+    ) -> None:
         self.steps, self.step_s, self.watts, self.devices = steps, step_s, watts, devices
         self._fake = fake
         self.began_s: list[float] = []
-        fake.reset(f"devices={devices};profile=constant:0;refresh_s=0.005")
+        if not same_machine:
+            fake.reset(f"devices={devices};profile=constant:0;refresh_s=0.005")
         self.start_s = time.monotonic()
 
     def __call__(self, step: int) -> None:
@@ -147,7 +157,9 @@ def test_every_row_holds_every_key_from_the_first_on(front: Front, fake_nvml: Fa
     if outcome.events:
         assert expected <= outcome.events.keys()
         assert len(outcome.event_files) == 1
-        assert {len(outcome.events[tag]) for tag in expected if "/epoch_" not in tag} == {len(outcome.events["energy/kwh"])}
+        assert {len(outcome.events[tag]) for tag in expected if "/epoch_" not in tag} == {
+            len(outcome.events["energy/kwh"])
+        }
 
 
 def test_energy_and_emissions_equal_what_the_gpu_drew(front: Front, fake_nvml: FakeNvml, tmp_path: Path) -> None:
@@ -247,7 +259,7 @@ def test_an_exception_in_training_passes_through_and_loses_no_energy(
 
     # Lightning turns a KeyboardInterrupt into the end of the process.
     assert isinstance(outcome.error, type(error) if isinstance(error, Exception) else KeyboardInterrupt | SystemExit)
-    again = Load(fake_nvml, steps=10, step_s=0.01)
+    again = Load(fake_nvml, steps=10, step_s=0.01, same_machine=True)
     outcome = front.train(callback, tmp_path / "again", epochs=1, steps=10, log_every=5, work=again)
     assert outcome.error is None
     lost_kwh = load.watts * (INTERVAL_S + 0.02) / J_PER_KWH
@@ -267,7 +279,7 @@ def test_what_a_crashed_run_leaves_idling_is_not_counted(front: Front, fake_nvml
     front.train(callback, tmp_path, epochs=5, steps=20, log_every=5, work=load)
     time.sleep(0.4)  # 120 J that are nobody's
     load.power_off()
-    again = Load(fake_nvml, steps=10, step_s=0.01)
+    again = Load(fake_nvml, steps=10, step_s=0.01, same_machine=True)
     outcome = front.train(callback, tmp_path / "again", epochs=1, steps=10, log_every=5, work=again)
 
     slack_kwh = load.watts * (2 * INTERVAL_S) / J_PER_KWH

@@ -28,7 +28,9 @@ def front() -> Lightning:
     return Lightning("lightning.pytorch")
 
 
-def fit(front: Lightning, folder: Path, *, batches: int = 6, work: Any = lambda: None, val: bool = False, **opts: Any) -> Any:
+def fit(
+    front: Lightning, folder: Path, *, batches: int = 6, work: Any = lambda: None, val: bool = False, **opts: Any
+) -> Any:
     trainer = front.trainer(folder, **opts)
     trainer.fit(front.model(work), front.loader(batches), front.loader(2) if val else None)
     return trainer
@@ -55,7 +57,9 @@ def test_early_stopping_at_the_end_of_a_validation_finds_the_keys(
     front: Lightning, fake_nvml: FakeNvml, tmp_path: Path, every: dict[str, Any]
 ) -> None:
     stopping = pl.callbacks.EarlyStopping(monitor="emissions/kg_co2e", patience=99, mode="min")
-    trainer = fit(front, tmp_path, max_epochs=2, callbacks=[EmissionsCallback(region="FR"), stopping], val=True, **every)
+    trainer = fit(
+        front, tmp_path, max_epochs=2, callbacks=[EmissionsCallback(region="FR"), stopping], val=True, **every
+    )
     assert trainer.global_step == 12
 
 
@@ -167,7 +171,12 @@ def test_validation_is_counted_apart_and_the_sanity_check_is_start_up(
 
 @pytest.mark.parametrize(
     "options",
-    [{"max_epochs": 0}, {"fast_dev_run": True}, {"max_epochs": 1, "logger": False}, {"max_epochs": 1, "barebones": True}],
+    [
+        {"max_epochs": 0},
+        {"fast_dev_run": True},
+        {"max_epochs": 1, "logger": False},
+        {"max_epochs": 1, "barebones": True},
+    ],
     ids=["no epochs", "fast_dev_run", "no logger", "barebones"],
 )
 def test_unusual_trainers_train_as_ever(

@@ -93,9 +93,12 @@ def test_a_resumed_run_counts_what_was_spent_once(
     first = EmissionsCallback(region="FR", pue=1.2)
     options = {"save_strategy": "epoch", "restore_callback_states_from_checkpoint": restore, "logging_steps": 5}
     front.trainer(tmp_path, pace, 20, [first], num_train_epochs=1, **options).train()
-    spent_kwh = json.loads((tmp_path / "checkpoint-20" / "trainer_state.json").read_text())["stateful_callbacks"][
-        "EmissionsCallback"
-    ]["attributes"]["saved_state"]["totals"]["gpu_j"] / J_PER_KWH
+    spent_kwh = (
+        json.loads((tmp_path / "checkpoint-20" / "trainer_state.json").read_text())["stateful_callbacks"][
+            "EmissionsCallback"
+        ]["attributes"]["saved_state"]["totals"]["gpu_j"]
+        / J_PER_KWH
+    )
     before = time.monotonic()
     trainer = front.trainer(
         tmp_path, pace, 20, [EmissionsCallback(region="FR", pue=1.2)], num_train_epochs=2, **options

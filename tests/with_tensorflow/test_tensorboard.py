@@ -18,6 +18,7 @@ from wattloop.keras import EmissionsCallback  # noqa: E402
 @pytest.mark.parametrize("place", [0, 1], ids=["first", "last"])
 def test_keras_own_tensorboard_callback_writes_our_keys(fake_nvml: FakeNvml, tmp_path: Path, place: int) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
 
     assert keras.backend.backend() == "tensorflow"
     callbacks = [keras.callbacks.TensorBoard(tmp_path)]
@@ -28,7 +29,7 @@ def test_keras_own_tensorboard_callback_writes_our_keys(fake_nvml: FakeNvml, tmp
 
     events = EventAccumulator(str(tmp_path / "train"))
     events.Reload()
-    written = [float(event.tensor_proto.float_val[0]) for event in events.Tensors("epoch_emissions/kg_co2e")]
+    written = [float(make_ndarray(event.tensor_proto)) for event in events.Tensors("epoch_emissions/kg_co2e")]
     assert written == pytest.approx(history["emissions/kg_co2e"], rel=1e-6)
 
 

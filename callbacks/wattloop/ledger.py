@@ -1,0 +1,104 @@
+"""Ledger: what a run has spent, over all its sessions and whatever its checkpoints brought along."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from wattloop.footprint import Footprint, Totals
+from wattloop.units import J_PER_KWH
+
+log = logging.getLogger("wattloop")
+
+STATE_VERSION = 1
+
+
+class Ledger:
+    """Adds the session that measures now to what was spent before it.
+
+    Attributes:
+        run_id: Name of the run; empty before its first session.
+        epochs: Epochs ended.
+        epoch_start: What was spent when the current epoch began.
+    """
+
+    def __init__(self) -> None:
+        self.run_id = ""
+        self.epochs = 0
+        self.epoch_start = Totals()
+        self._includes: set[str] = set()
+        self._before = Totals()
+        self._uncertainty_before_j = 0.0
+        self._phases_before_j: dict[str, float] = {}
+        self._session: Footprint | None = None
+
+    def open(self, session: Footprint) -> None:
+        """Begin a session; the one before it is closed."""
+        self._before, self._uncertainty_before_j, self._phases_before_j = self.totals, self.uncertainty_j, self.phases_j
+        self._session = session
+
+    @property
+    def totals(self) -> Totals:
+        """What was spent so far."""
+        return self._before + self._session.totals if self._session is not None else self._before
+
+    @property
+    def uncertainty_j(self) -> float:
+        """Half-width of the interval that holds the true energy so far, in joules."""
+        return self._uncertainty_before_j + (self._session.uncertainty_j if self._session is not None else 0.0)
+
+    @property
+    def phases_j(self) -> dict[str, float]:
+        """Energy by phase so far, in joules."""
+        return _added(self._phases_before_j, self._session.phases_j if self._session is not None else {})
+
+    def end_epoch(self) -> Totals:
+        """End an epoch where the next one begins, so that epochs sum to the run, and return what it spent."""
+        totals = self.totals
+        spent, self.epoch_start = totals - self.epoch_start, totals
+        self.epochs += 1
+        return spent
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain numbers and strings, for a checkpoint."""
+        return {
+            "version": STATE_VERSION,
+            "run_id": self.run_id,
+            "includes": sorted(self._includes - {self.run_id}),
+            "epochs": self.epochs,
+            "totals": msgspec.to_builtins(self.totals),
+            "epoch_start": msgspec.to_builtins(self.epoch_start),
+            "uncertainty_kwh": self.uncertainty_j / J_PER_KWH,
+            "phases_j": self.phases_j,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, keep_id: bool) -> None:
+        """Add what a checkpointed run had spent; what is counted already is not counted again.
+
+        Args:
+            state: What `state_dict` returned.
+            keep_id: Keep this run's name, because a record was begun under it.
+        """
+        if state.get("version") != STATE_VERSION:
+            log.warning("a saved state of version %r is not understood; it is not counted", state.get("version"))
+            return
+        if state["run_id"] in {self.run_id, *self._includes} - {""}:
+            return
+        self._includes |= {self.run_id, state["run_id"], *state.get("includes", ())} - {""}
+        self.run_id = self.run_id if keep_id else state["run_id"]
+        self.epochs += state["epochs"]
+        self._before += msgspec.convert(state["totals"], Totals)
+        self.epoch_start += msgspec.convert(state["epoch_start"], Totals)
+        self._uncertainty_before_j += state["uncertainty_kwh"] * J_PER_KWH
+        self._phases_before_j = _added(self._phases_before_j, state["phases_j"])
+
+
+def _added(phases_j: Mapping[str, float], more_j: Mapping[str, float]) -> dict[str, float]:
+    # A copy in one step: the sampler's thread may be adding a phase.
+    sums_j, more_j = dict(phases_j), dict(more_j)
+    for name, energy_j in more_j.items():
+        sums_j[name] = sums_j.get(name, 0.0) + energy_j
+    return sums_j
