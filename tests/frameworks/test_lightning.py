@@ -212,7 +212,8 @@ from {namespace}.demos.boring_classes import BoringModel
 from wattloop.lightning import EmissionsCallback
 assert issubclass(EmissionsCallback, pl.Callback)
 callback = EmissionsCallback(region="FR")
-pl.Trainer(callbacks=callback, max_steps=3, accelerator="cpu", logger=False, enable_checkpointing=False).fit(BoringModel())
+options = dict(max_steps=3, accelerator="cpu", logger=False, enable_checkpointing=False)
+pl.Trainer(callbacks=callback, **options).fit(BoringModel())
 print("steps", callback.run.steps_done, "measured", callback.run.totals.measured_fraction)
 """
     done = subprocess.run(
