@@ -384,6 +384,21 @@ def test_mean_power_is_known_from_quick_reads_too() -> None:
     assert reading.edge_j == pytest.approx(0.1 * 300 + 0.001)
 
 
+def test_a_counter_that_stands_still_for_a_second_draws_nothing() -> None:
+    machine = Machine()
+    meter = machine.open()
+    machine.run(300, 1)
+    meter.read()
+    for _ in range(9):
+        machine.run(0, 0.1)
+        assert only(meter).edge_j > 30
+    machine.run(0, 0.1001)
+    assert only(meter).edge_j == pytest.approx(0.001)
+    machine.board.lost = True
+    machine.run(0, 100)
+    assert only(meter).energy_j == pytest.approx(300)
+
+
 def test_what_the_counter_may_not_show_yet_is_its_refresh_times_power_and_its_last_millijoule() -> None:
     machine = Machine()
     meter = machine.open()
@@ -541,10 +556,12 @@ def test_outages_of_a_true_counter_stay_within_the_stated_uncertainty(script: li
         reading = only(meter)
         assert reading.energy_j >= last_j
         assert 0 <= reading.modelled_j <= reading.energy_j + 1e-6
-        if not reading.modelled_j:
-            assert reading.energy_j == pytest.approx(machine.board.drawn_j, abs=1e-6)
         assert reading.energy_j - reading.uncertainty_j <= machine.board.drawn_j + 1e-6
         last_j = reading.energy_j
+    machine.board.lost = False
+    machine.run(1, 61)  # longer than it may wait before it looks again
+    reading = only(meter)
+    assert reading.energy_j - reading.uncertainty_j - 1e-6 <= machine.board.drawn_j <= reading.energy_j + 1e-6
 
 
 anything = st.one_of(st.none(), st.floats(), st.floats(-1e9, 1e9), st.integers(0, 2**64))

@@ -213,7 +213,7 @@ class _Gpu:
                 self._warn(f"its energy counter moved by {gained_j:.0f} J in {dt_s:.2f} s")
                 gained_j, measured = self._power_w * dt_s, False
                 self._anchor = (now_s, value)
-            elif value != since and now_s - since_s >= REFRESH_S:
+            elif now_s - since_s >= (REFRESH_S if value != since else COUNTER_INTERVAL_S):
                 self._power_w = (value - since) / (now_s - since_s)
                 self._anchor = (now_s, value)
         else:
