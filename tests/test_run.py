@@ -880,3 +880,20 @@ def test_a_child_may_measure_by_a_run_of_its_own(new: NewRun) -> None:
 
     assert in_child(work)
     run.finish()
+
+
+def test_an_intensity_that_fails_from_the_start_leaves_the_regions_yearly_value(
+    new: NewRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def at(self, time: Any) -> Any:
+            raise ConnectionError("no route to host")
+
+        def forecast(self, start: Any, end: Any) -> None:
+            return None
+
+    run = new(region="FR", intensity=Broken())
+    run.start(framework="test")
+    run.finish()
+    assert run.metrics()["grid/g_co2e_per_kwh"] == 44.179
+    assert len([record for record in caplog.records if "no route to host" in record.getMessage()]) == 1

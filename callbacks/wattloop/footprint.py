@@ -68,6 +68,7 @@ class Footprint:
         intensity: Where the carbon intensity of a moment comes from; asked in the sampler's thread.
         pue: Power usage effectiveness of the site (>= 1).
         power_window_s: Shortest time over which power is averaged, in seconds; over less, a counter's refresh shows.
+        fallback: Used where the source has nothing to say from the beginning; without it the source must.
         now: Wall-clock time, aware.
 
     Attributes:
@@ -83,6 +84,7 @@ class Footprint:
         intensity: CarbonIntensity,
         pue: float = 1.0,
         power_window_s: float = 0.5,
+        fallback: Intensity | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._source = intensity
@@ -99,7 +101,8 @@ class Footprint:
         self._marked: tuple[Totals, dict[str, float]] = (Totals(), {})
         self.phase = "startup"
         self.power_w = 0.0
-        self.intensity: Intensity = intensity.at(now())
+        self.intensity: Intensity = fallback if fallback is not None else intensity.at(now())
+        self._ask_intensity()
 
     @property
     def channels(self) -> tuple[Reading, ...]:

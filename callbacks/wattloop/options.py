@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from wattloop.budget import Budget
-from wattloop.grid.intensity import CarbonIntensity, ConstantIntensity, is_believable
+from wattloop.grid.intensity import CarbonIntensity, ConstantIntensity, Intensity, is_believable
 from wattloop.grid.regions import resolve, world
 from wattloop.meters import MeterOptions
 
@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     region: str
     intensity: CarbonIntensity
+    fallback: Intensity
     pue: float
     budget: Budget | None
     total_epochs: int | None
@@ -98,6 +99,7 @@ def validated(options: Mapping[str, Any]) -> Settings:
     return Settings(
         region=place.code if region is not None or not given else "",
         intensity=intensity,
+        fallback=Intensity(place.g_co2e_per_kwh, place.intensity().source),
         pue=_number(options, "pue", 1.0, 1.0, 10.0),
         budget=budget,
         total_epochs=_count(options, "total_epochs"),

@@ -123,7 +123,8 @@ class Run:
         self._ranks = detect()
         self._log_every = settings.log_every_n_steps or log_every_n_steps or LOG_EVERY_N_STEPS
         self._ledger.run_id = self.id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
-        self._footprint = Footprint(settings.intensity, settings.pue, min(0.5, settings.interval_s))
+        power_window_s = min(0.5, settings.interval_s)
+        self._footprint = Footprint(settings.intensity, settings.pue, power_window_s, settings.fallback)
         self._ledger.open(self._footprint)
         self.know(step=step, total_steps=total_steps, total_epochs=total_epochs, steps_per_epoch=steps_per_epoch)
         if self._ranks.rank == 0:
