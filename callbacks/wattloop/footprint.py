@@ -11,7 +11,7 @@ import msgspec
 
 from wattloop.grid.intensity import CarbonIntensity, Intensity
 from wattloop.meters.base import Reading
-from wattloop.sampler import Snapshot
+from wattloop.sampler import Settlement, Snapshot
 from wattloop.units import G_PER_KG, J_PER_KWH
 
 log = logging.getLogger("wattloop")
@@ -75,6 +75,7 @@ class Footprint:
         totals: What was spent since the first snapshot.
         phases_j: The same energy by phase, in joules.
         phase: Name under which energy is counted now; the training thread sets it.
+        start_edges_j: What each instrument may not have shown at the first snapshot, in joules, by channel.
         power_w: Mean power of late, in watts.
         intensity: The carbon intensity last used.
     """
@@ -93,8 +94,9 @@ class Footprint:
         self._power_window_s = power_window_s
         self._power_since: tuple[float, float] | None = None
         self._last: dict[str, Reading] = {}
+        self._start_s: float | None = None
         self._last_s: float | None = None
-        self._start_edge_j: dict[str, float] = {}
+        self.start_edges_j: dict[str, float] = {}
         self._warned = False
         self.totals = Totals()
         self.phases_j: dict[str, float] = {}
@@ -112,7 +114,7 @@ class Footprint:
     @property
     def edge_j(self) -> float:
         """What the instruments may not have shown at the two ends of the session so far, in joules."""
-        return sum(reading.edge_j + self._start_edge_j[channel] for channel, reading in [*self._last.items()])
+        return sum(reading.edge_j + self.start_edges_j[channel] for channel, reading in [*self._last.items()])
 
     @property
     def uncertainty_j(self) -> float:
@@ -131,19 +133,48 @@ class Footprint:
         for reading in snapshot.readings:
             before = self._last.get(reading.channel)
             if before is None:
-                self._start_edge_j[reading.channel] = reading.edge_j
+                self.start_edges_j[reading.channel] = reading.edge_j
             else:
                 energy_j = reading.energy_j - before.energy_j
                 gpu_j, cpu_j = (gpu_j + energy_j, cpu_j) if reading.kind == "gpu" else (gpu_j, cpu_j + energy_j)
                 modelled_j += reading.modelled_j - before.modelled_j
                 uncertainty_j += reading.uncertainty_j - before.uncertainty_j
             self._last[reading.channel] = reading
+        if self._start_s is None:
+            self._start_s = snapshot.time_s
         duration_s = 0.0 if self._last_s is None else snapshot.time_s - self._last_s
         self._last_s = snapshot.time_s
         energy_j = gpu_j + cpu_j
         self.totals += Totals(gpu_j, cpu_j, modelled_j, uncertainty_j, energy_j * self.kg_per_joule, duration_s)
         self.phases_j[self.phase] = self.phases_j.get(self.phase, 0.0) + energy_j
         self._follow_power(snapshot.time_s)
+
+    def settle(self, settlement: Settlement) -> Totals:
+        """Take in what was learnt of the first snapshot: what it should have said was drawn before the session.
+
+        Returns:
+            What was added to the totals.
+        """
+        amended = Totals()
+        if settlement.time_s != self._start_s:
+            return amended
+        for one in settlement.corrections:
+            if one.channel in self.start_edges_j:
+                self.start_edges_j[one.channel] = one.edge_j
+                amended += Totals(gpu_j=-one.energy_j, kg_co2e=-one.energy_j * self.kg_per_joule)
+        self.totals += amended
+        self.phases_j["startup"] = self.phases_j.get("startup", 0.0) + amended.energy_j
+        return amended
+
+    @property
+    def time_s(self) -> float:
+        """Time of the last snapshot, monotonic, in seconds."""
+        return self._last_s or 0.0
+
+    @property
+    def edges_j(self) -> dict[str, float]:
+        """What each instrument may not have shown at the last snapshot, in joules."""
+        return {channel: reading.edge_j for channel, reading in [*self._last.items()]}
 
     def mark(self) -> None:
         """Remember this moment as the last at which training was seen to be alive."""

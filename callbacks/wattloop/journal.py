@@ -55,12 +55,13 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick", tag_field="rec
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True, tag="epoch", tag_field="record"):
-    """An epoch ended: `spent` is its own, `metrics` the row that was logged (null where not known)."""
+    """An epoch ended: `spent` is its own, settled soon after; `metrics` is the row that was logged (null: unknown)."""
 
     time: datetime = msgspec.field(default_factory=_now)
     epoch: int
     step: int
     spent: Totals
+    uncertainty_kwh: float
     metrics: dict[str, float | None]
 
 

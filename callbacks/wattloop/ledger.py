@@ -9,11 +9,43 @@ from typing import Any
 import msgspec
 
 from wattloop.footprint import Footprint, Totals
+from wattloop.sampler import Settlement
 from wattloop.units import J_PER_KWH
 
 log = logging.getLogger("wattloop")
 
 STATE_VERSION = 1
+
+
+class Border(msgspec.Struct):
+    """The moment between two epochs, and what is learnt of it later.
+
+    Attributes:
+        time_s: When it was, monotonic, in seconds.
+        totals: What had been spent, as the instruments showed it.
+        edges_j: What each instrument may not have shown, in joules, by channel.
+        kg_per_joule: Emissions of a joule at that moment, in kg CO2e.
+        late_j: What each instrument turned out not to have shown, in joules, by channel.
+        closed: A record rests on it: nothing is learnt any more.
+    """
+
+    time_s: float = 0.0
+    totals: Totals = Totals()
+    edges_j: dict[str, float] = msgspec.field(default_factory=dict)
+    kg_per_joule: float = 0.0
+    late_j: dict[str, float] = msgspec.field(default_factory=dict)
+    closed: bool = False
+
+    @property
+    def settled(self) -> Totals:
+        """What had been spent, as far as is known by now."""
+        late_j = sum(self.late_j.values())
+        return self.totals + Totals(gpu_j=late_j, kg_co2e=late_j * self.kg_per_joule)
+
+    @property
+    def edge_j(self) -> float:
+        """What is still not known of it, in joules."""
+        return sum(self.edges_j.values())
 
 
 class Ledger:
@@ -22,13 +54,13 @@ class Ledger:
     Attributes:
         run_id: Name of the run; empty before its first session.
         epochs: Epochs ended.
-        epoch_start: What was spent when the current epoch began.
+        border: Where the current epoch began.
     """
 
     def __init__(self) -> None:
         self.run_id = ""
         self.epochs = 0
-        self.epoch_start = Totals()
+        self.border = Border()
         self._includes: set[str] = set()
         self._before = Totals()
         self._uncertainty_before_j = 0.0
@@ -55,12 +87,27 @@ class Ledger:
         """Energy by phase so far, in joules."""
         return _added(self._phases_before_j, self._session.phases_j if self._session is not None else {})
 
-    def end_epoch(self) -> Totals:
-        """End an epoch where the next one begins, so that epochs sum to the run, and return what it spent."""
-        totals = self.totals
-        spent, self.epoch_start = totals - self.epoch_start, totals
+    def end_epoch(self) -> tuple[Border, Border]:
+        """End an epoch where the next one begins, so that epochs sum to the run; return its two ends."""
+        session, before = self._session, self.border
+        if session is not None:
+            before.edges_j = before.edges_j or dict(session.start_edges_j)
+            self.border = Border(session.time_s, self.totals, session.edges_j, session.kg_per_joule)
         self.epochs += 1
-        return spent
+        return before, self.border
+
+    def settle(self, settlement: Settlement) -> None:
+        """Take in what was learnt of the session's start or of the last border; in the sampler's thread."""
+        border = self.border
+        amended = self._session.settle(settlement) if self._session is not None else Totals()
+        if border.closed or not border.time_s:
+            return
+        border.totals += amended
+        if settlement.time_s == border.time_s:
+            for one in settlement.corrections:
+                if one.channel in border.edges_j:
+                    border.late_j[one.channel] = one.energy_j
+                    border.edges_j[one.channel] = one.edge_j
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain numbers and strings, for a checkpoint."""
@@ -70,7 +117,7 @@ class Ledger:
             "includes": sorted(self._includes - {self.run_id}),
             "epochs": self.epochs,
             "totals": msgspec.to_builtins(self.totals),
-            "epoch_start": msgspec.to_builtins(self.epoch_start),
+            "epoch_start": msgspec.to_builtins(self.border.settled),
             "uncertainty_kwh": self.uncertainty_j / J_PER_KWH,
             "phases_j": self.phases_j,
         }
@@ -91,7 +138,7 @@ class Ledger:
         self.run_id = self.run_id if keep_id else state["run_id"]
         self.epochs += state["epochs"]
         self._before += msgspec.convert(state["totals"], Totals)
-        self.epoch_start += msgspec.convert(state["epoch_start"], Totals)
+        self.border = Border(totals=self.border.settled + msgspec.convert(state["epoch_start"], Totals))
         self._uncertainty_before_j += state["uncertainty_kwh"] * J_PER_KWH
         self._phases_before_j = _added(self._phases_before_j, state["phases_j"])
 

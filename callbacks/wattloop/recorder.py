@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import collections
 import math
 import os
 import platform
 from collections.abc import Mapping
 
+import msgspec
+
 from wattloop import __version__
-from wattloop.footprint import Footprint, Totals
+from wattloop.footprint import Footprint
 from wattloop.journal import End, Epoch, Journal, Record, Start, Stop, Tick
-from wattloop.ledger import Ledger
+from wattloop.ledger import Border, Ledger
 from wattloop.options import Settings
 from wattloop.units import J_PER_KWH
 
 TICK_INTERVAL_S = 5.0
+SETTLING_S = 0.3
+"""Time after which no more is learnt of a border, in seconds."""
+
+
+class _Epoch(msgspec.Struct):
+    number: int
+    step: int
+    start: Border
+    end: Border
+    metrics: dict[str, float | None]
 
 
 class Recorder:
@@ -31,6 +44,7 @@ class Recorder:
         self._ledger = ledger
         self._session = session
         self._ticked_s = -math.inf
+        self._epochs: collections.deque[_Epoch] = collections.deque()
 
     def _put(self, record: Record) -> None:
         if self._journal is not None:
@@ -57,6 +71,8 @@ class Recorder:
         """Record the totals every few seconds, and write out what has gathered; in the sampler's thread."""
         if self._journal is None:
             return
+        while self._epochs and now_s - self._epochs[0].end.time_s >= SETTLING_S:
+            self._put_epoch(self._epochs.popleft())
         if now_s - self._ticked_s >= TICK_INTERVAL_S:
             self._ticked_s = now_s
             self._put(
@@ -70,10 +86,24 @@ class Recorder:
             )
         self._journal.flush()
 
-    def epoch(self, step: int, spent: Totals, row: Mapping[str, float]) -> None:
-        """Record the end of an epoch."""
+    def epoch(self, step: int, start: Border, end: Border, row: Mapping[str, float]) -> None:
+        """Record the end of an epoch, as soon as all is known of its two ends."""
         metrics = {key: value if math.isfinite(value) else None for key, value in row.items()}
-        self._put(Epoch(epoch=self._ledger.epochs, step=step, spent=spent, metrics=metrics))
+        self._epochs.append(_Epoch(self._ledger.epochs, step, start, end, metrics))
+
+    def _put_epoch(self, epoch: _Epoch) -> None:
+        epoch.start.closed = epoch.end.closed = True
+        spent = epoch.end.settled - epoch.start.settled
+        uncertainty_j = max(0.0, spent.uncertainty_j) + epoch.start.edge_j + epoch.end.edge_j
+        self._put(
+            Epoch(
+                epoch=epoch.number,
+                step=epoch.step,
+                spent=spent,
+                uncertainty_kwh=uncertainty_j / J_PER_KWH,
+                metrics=epoch.metrics,
+            )
+        )
 
     def stop(self, step: int, reason: str) -> None:
         """Record that the budget ended the run."""
@@ -81,6 +111,8 @@ class Recorder:
 
     def end(self, step: int, status: str) -> None:
         """Record the end of the session and close the journal."""
+        while self._epochs:
+            self._put_epoch(self._epochs.popleft())
         ledger = self._ledger
         uncertainty_kwh = ledger.uncertainty_j / J_PER_KWH
         self._put(

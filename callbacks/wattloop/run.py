@@ -19,7 +19,7 @@ from wattloop.options import RunOptions, validated
 from wattloop.ranks import Ranks, SingleRank, detect
 from wattloop.recorder import Recorder
 from wattloop.rows import row
-from wattloop.sampler import OPEN_TIMEOUT_S, Sampler, Snapshot, acquire, release
+from wattloop.sampler import Sampler, Settlement, Snapshot, acquire, release
 from wattloop.units import J_PER_KWH, format_co2e, format_energy
 
 log = logging.getLogger("wattloop")
@@ -134,7 +134,7 @@ class Run:
         self._sampler = acquire(settings.meters)
         self._closer = weakref.finalize(self, _abandon, self._pid, settings.meters, self._sampler, self._recorder)
         self._sampler.subscribe(self._observe, settings.interval_s)
-        self._sampler.read(OPEN_TIMEOUT_S)
+        self._sampler.read()
 
     def _say_place(self) -> None:
         if self._footprint is not None and not (self.settings.place_given or self._place_said):
@@ -268,10 +268,11 @@ class Run:
             self._steps_per_epoch = self.steps_done - self._epoch_first_step
         self._epoch_first_step = self.steps_done
         self._forecaster.epoch_end()
-        self._last_epoch = self._ledger.end_epoch()
+        start, end = self._ledger.end_epoch()
+        self._last_epoch = end.totals - start.settled
         values = self.metrics()
         if self._recorder is not None:
-            self._recorder.epoch(self.steps_done, self._last_epoch, values)
+            self._recorder.epoch(self.steps_done, start, end, values)
         return values
 
     def refresh(self) -> None:
@@ -282,9 +283,12 @@ class Run:
 
     # -- in the sampler's thread ----------------------------------------------------------------------------------
 
-    def _observe(self, snapshot: Snapshot) -> None:
+    def _observe(self, snapshot: Snapshot | Settlement) -> None:
         footprint, steps = self._footprint, self.steps_done
         if footprint is None:
+            return
+        if isinstance(snapshot, Settlement):
+            self._ledger.settle(snapshot)
             return
         footprint.take(snapshot)
         if steps != self._seen_steps:
@@ -370,7 +374,7 @@ class Run:
         totals = self.totals
         # Right after its end, an epoch is still the one to show.
         ended = self.steps_done <= self._epoch_first_step
-        epoch = self._last_epoch if ended else totals - self._ledger.epoch_start
+        epoch = self._last_epoch if ended else totals - self._ledger.border.settled
         return row(totals, epoch, self._footprint, self.forecast(), self.settings.budget)
 
     def summary(self) -> str:

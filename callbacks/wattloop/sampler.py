@@ -11,19 +11,21 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from wattloop.meters import MeterOptions, open_meters
-from wattloop.meters.base import Meter, Reading
+from wattloop.meters.base import Correction, Meter, Reading, SettlingMeter
 
 log = logging.getLogger("wattloop")
 
 READ_TIMEOUT_S = 0.05
 """Longest that a caller waits for a fresh reading, in seconds."""
-OPEN_TIMEOUT_S = 2.0
-"""Longest that the start of a run waits for the meters to open, in seconds; a driver may take a second to wake up."""
 IDLE_INTERVAL_S = 60.0
+
+
+T = TypeVar("T")
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -38,7 +40,19 @@ class Snapshot(msgspec.Struct, frozen=True):
     readings: tuple[Reading, ...]
 
 
-Listener = Callable[[Snapshot], None]
+class Settlement(msgspec.Struct, frozen=True):
+    """What is learnt later of a snapshot that was asked for.
+
+    Attributes:
+        time_s: That of the snapshot.
+        corrections: One for each channel that is settled.
+    """
+
+    time_s: float
+    corrections: tuple[Correction, ...]
+
+
+Listener = Callable[[Snapshot | Settlement], None]
 
 
 class _Instrument:
@@ -46,6 +60,7 @@ class _Instrument:
 
     def __init__(self, meter: Meter, start_s: float) -> None:
         self.meter = meter
+        self.settling = meter if isinstance(meter, SettlingMeter) else None
         self.readings: tuple[Reading, ...] = ()
         self._start_s = self._read_s = start_s
         self._warned = False
@@ -56,14 +71,28 @@ class _Instrument:
         beats = math.floor((self._read_s - self._start_s) / interval_s + 1e-6) + 1
         return self._start_s + beats * interval_s
 
-    def read(self, now_s: float) -> None:
+    def read(self, now_s: float, mark: bool) -> None:
         self._read_s = now_s
+        settling = self.settling if mark else None
+        readings = self._tried(self.meter.read if settling is None else lambda: settling.mark(now_s))
+        self.readings = self.readings if readings is None else readings
+
+    def next_look_s(self, now_s: float) -> float:
+        settling = self.settling
+        at_s = self._tried(lambda: settling.next_look_s(now_s)) if settling is not None else None
+        return math.inf if at_s is None else at_s
+
+    def look(self) -> tuple[Correction, ...]:
+        return (self._tried(self.settling.look) if self.settling else None) or ()
+
+    def _tried(self, call: Callable[[], T]) -> T | None:
         try:
-            self.readings = self.meter.read()
+            return call()
         except Exception as error:
             if not self._warned:
                 self._warned = True
                 log.warning("%s cannot be read: %r", type(self.meter).__name__, error)
+            return None
 
 
 class Sampler:
@@ -83,6 +112,7 @@ class Sampler:
         self._wake = threading.Condition()
         self._listeners: dict[weakref.WeakMethod[Listener], float] = {}
         self._asked = self._served = 0
+        self._missed = 0  # the last request that was given up
         self._closing = self._changed = self._warned = False
         self._thread = threading.Thread(target=self._run, name="wattloop-sampler", daemon=True)
         self._thread.start()
@@ -106,13 +136,18 @@ class Sampler:
             timeout_s: Longest wait in seconds.
 
         Returns:
-            False when the meters did not answer in time, so that the last snapshot has to do.
+            False when the meters did not answer in time, so that the last snapshot has to do. As long as they hang,
+            nobody waits for them again.
         """
         with self._wake:
+            if self._served < self._missed:
+                return False
             self._asked += 1
             ticket = self._asked
             self._wake.notify_all()
             self._wake.wait_for(lambda: self._served >= ticket or self._closing, timeout_s)
+            if self._served < ticket:
+                self._missed = ticket
             return self._served >= ticket
 
     def close(self, timeout_s: float = READ_TIMEOUT_S) -> None:
@@ -120,7 +155,8 @@ class Sampler:
         with self._wake:
             self._closing = True
             self._wake.notify_all()
-        if self._thread is not threading.current_thread():
+            hangs = self._served < self._missed
+        if self._thread is not threading.current_thread() and not hangs:
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
@@ -130,31 +166,40 @@ class Sampler:
         requested, due = True, instruments
         try:
             while not self._closing:
+                now_s = self._clock()
+                for instrument in instruments if requested else due:
+                    instrument.read(now_s, requested)
                 if requested or due:
-                    for instrument in instruments if requested else due:
-                        instrument.read(self._clock())
-                    self._publish(Snapshot(self._clock(), tuple(r for i in instruments for r in i.readings)))
+                    self._publish(Snapshot(now_s, tuple(r for i in instruments for r in i.readings)))
                 with self._wake:
                     self._served = asked
                     self._changed = False
                     self._wake.notify_all()
                     interval_s = min(self._listeners.values(), default=IDLE_INTERVAL_S)
+                    now_s = self._clock()
+                    look_s = min((i.next_look_s(now_s) for i in instruments), default=math.inf)
                     next_s = min((i.due_s(interval_s) for i in instruments), default=math.inf)
                     self._wake.wait_for(
                         lambda: self._closing or self._changed or self._asked > self._served,
-                        min(next_s - self._clock(), IDLE_INTERVAL_S),
+                        min(next_s - now_s, look_s - now_s, IDLE_INTERVAL_S),
                     )
                     # A request that comes after this is for a later reading, even if one is due now.
                     asked = self._asked
                     requested = asked > self._served
                 now_s = self._clock()
+                if look_s <= now_s and not self._closing:
+                    self._settle([correction for i in instruments for correction in i.look()])
                 due = [i for i in instruments if i.due_s(interval_s) <= now_s]
         finally:
             for instrument in instruments:
                 with contextlib.suppress(Exception):
                     instrument.meter.close()
 
-    def _publish(self, snapshot: Snapshot) -> None:
+    def _settle(self, corrections: list[Correction]) -> None:
+        for time_s in dict.fromkeys(correction.mark_s for correction in corrections):
+            self._publish(Settlement(time_s, tuple(one for one in corrections if one.mark_s == time_s)))
+
+    def _publish(self, snapshot: Snapshot | Settlement) -> None:
         with self._wake:
             listeners = {reference: reference() for reference in self._listeners}
             for reference in [reference for reference, listener in listeners.items() if listener is None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -41,6 +41,22 @@ class MeterUnavailable(Exception):
     """An instrument can't be used here; ``str()`` says why and what would help."""
 
 
+class Correction(msgspec.Struct, frozen=True):
+    """What a marked reading should have said, learnt a moment later.
+
+    Attributes:
+        channel: As in the reading.
+        mark_s: The reading's mark.
+        energy_j: To be added to the reading's ``energy_j``, in joules.
+        edge_j: Takes the place of the reading's ``edge_j``, in joules.
+    """
+
+    channel: str
+    mark_s: float
+    energy_j: float
+    edge_j: float
+
+
 class Meter(Protocol):
     """One instrument, read by the sampler's thread alone.
 
@@ -56,4 +72,21 @@ class Meter(Protocol):
 
     def close(self) -> None:
         """Release the instrument; may be called twice."""
+        ...
+
+
+@runtime_checkable
+class SettlingMeter(Meter, Protocol):
+    """A meter whose readings can be made more exact by looking at the instrument again soon after."""
+
+    def mark(self, mark_s: float) -> tuple[Reading, ...]:
+        """Read, and remember the readings under their time `mark_s` as worth correcting."""
+        ...
+
+    def next_look_s(self, now_s: float) -> float | None:
+        """Return when `look` should next be called, or None as long as there is nothing to correct."""
+        ...
+
+    def look(self) -> tuple[Correction, ...]:
+        """Look at the instruments, and return what was learnt of marked readings."""
         ...

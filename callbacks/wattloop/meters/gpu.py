@@ -1,0 +1,213 @@
+"""One NVIDIA board: cumulative joules from whatever it offers, across resets, garbage and losses.
+
+The accuracy of power readings is from Yang et al., "Part-time Power Measurements" (SC'24, arXiv:2312.02741).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from wattloop.meters.base import Correction, Method, Reading
+from wattloop.meters.edges import EdgeWatch, Settled
+from wattloop.meters.gate import COUNTERS, POWERS, Failed, Gate, Handle, Source, first, power_limit
+
+log = logging.getLogger("wattloop")
+
+COUNTER_INTERVAL_S = 1.0
+POWER_INTERVAL_S = 0.1
+RESOLUTION_J = 1e-3
+"""Smallest step of an energy counter, in joules."""
+POWER_ERROR = 0.05
+"""Relative error of a board's power reading (Yang et al., SC'24)."""
+IMPLAUSIBLE = 1.5
+"""A counter that rises faster than this multiple of the power limit is lying."""
+FALLBACK_LIMIT_W = 2000.0
+BACK_OFF_S = (1.0, 60.0)
+JUST_NOW_S = 0.01
+"""Time for which the power now is taken to have been that before, in seconds; further back, the mean is."""
+LOOK_SHARE = 1.0
+"""Pause between two looks, at least as long as a look takes: half the time is the driver's."""
+
+
+class Gpu:
+    """One board: cumulative joules from whatever it offers, across resets, garbage and losses.
+
+    ``_value`` and ``_time_s`` are the last good reading; ``_settled_j`` is the energy up to it. While the board is
+    lost, its last mean power stands in; when it comes back, its counter tells what the gap really held. ``_anchor`` is
+    the reading that mean power is taken from: a counter that is read sooner than it refreshes says nothing of it.
+    """
+
+    def __init__(self, gate: Gate, uuid: str, shared: bool, clock: Callable[[], float]) -> None:
+        self.uuid = uuid
+        self._shared = shared
+        self._gate = gate
+        self._clock = clock
+        self._handle: Handle = gate("nvmlDeviceGetHandleByUUID", uuid)
+        self.method: Method = "counter"
+        self.interval_s = COUNTER_INTERVAL_S
+        self._limit_w = self._quietly(FALLBACK_LIMIT_W, (power_limit,))
+        powers = tuple(self._believed(power) for power in POWERS)
+        self._instant = powers[0]
+        try:
+            self._source, self._value = first(gate, self._handle, COUNTERS)
+            self._power_w = self._quietly(0.0, powers)
+        except Failed:
+            self.method = "integrated"
+            self.interval_s = POWER_INTERVAL_S
+            self._source, self._value = first(gate, self._handle, powers)
+            self._power_w = self._value
+        self._time_s = clock()
+        self._anchor = (self._time_s, self._value)
+        self._asked_s, self._took_s = self._time_s, 0.0
+        # Settled by the counter; with gaps filled in; and as shown, with what the counter is known to owe.
+        self._settled_j = self._filled_j = self._shown_j = 0.0
+        self._modelled_j = self._uncertainty_j = 0.0
+        self._watch = EdgeWatch()
+        self._marks: dict[float, tuple[float, float]] = {}
+        self._corrections: list[Correction] = []
+        self._retry_s = self._back_off_s = 0.0
+        self._warned = False
+
+    def _quietly(self, default: float, sources: tuple[Source, ...]) -> float:
+        try:
+            return first(self._gate, self._handle, sources)[1]
+        except Failed:
+            return default
+
+    def _believed(self, power: Source) -> Source:
+        def ask(gate: Gate, handle: Handle) -> float:
+            watts = power(gate, handle)
+            if not self._can_draw(watts):
+                raise Failed(f"it reports {watts:.0f} W")
+            return watts
+
+        return ask
+
+    def _can_draw(self, watts: float) -> bool:
+        if watts > IMPLAUSIBLE * self._limit_w:
+            # Limits can be raised at any time.
+            self._limit_w = self._quietly(self._limit_w, (power_limit,))
+        return 0.0 <= watts <= IMPLAUSIBLE * self._limit_w
+
+    def read(self, mark_s: float | None = None) -> Reading:
+        """Return the board's cumulative energy; a board that does not answer is filled in, never dropped.
+
+        Args:
+            mark_s: Time under which a correction of this reading is wanted; None for none.
+        """
+        gap_j = 0.0
+        try:
+            value = self._ask()
+        except Failed as error:
+            self._lose(error)
+            gap_j = self._power_w * (self._clock() - self._time_s)
+        else:
+            self._take(value)
+        self._filled_j = max(self._filled_j, self._settled_j + gap_j)
+        unsettled_j = self._filled_j - self._settled_j
+        self._shown_j = max(self._shown_j, self._filled_j)
+        if mark_s is not None and not self._back_off_s and self.method == "counter":
+            self._marked(mark_s)
+        return Reading(
+            channel=self.uuid,
+            kind="gpu",
+            energy_j=self._shown_j,
+            method=self.method,
+            uncertainty_j=self._uncertainty_j + unsettled_j,
+            modelled_j=self._modelled_j + unsettled_j,
+            edge_j=self._edge_j(),
+            shared=self._shared,
+        )
+
+    def _edge_j(self) -> float:
+        if self.method != "counter":
+            return 0.0
+        return (self._watch.period_s + self._took_s) * max(self._power_w, self._watch.peak_w) + RESOLUTION_J
+
+    def _marked(self, mark_s: float) -> None:
+        """Show what the counter has not shown yet, as far as its rhythm is known, and watch for its next edge."""
+        late_s = self._watch.late_s(self._time_s)
+        just_s = min(late_s, JUST_NOW_S)
+        late_j = just_s * self._quietly(self._power_w, (self._instant,)) + (late_s - just_s) * self._power_w
+        self._shown_j = max(self._shown_j, self._settled_j + late_j)
+        self._marks[mark_s] = (self._value, self._shown_j - self._settled_j)
+        self._settle(self._watch.look(self._time_s, self._time_s, self._value, mark_s))
+
+    def next_look_s(self, now_s: float) -> float | None:
+        """Return when to look again for the counter's next edge; None when there is nothing to correct."""
+        if self._watch.wants_look(now_s):
+            return now_s + max(self._watch.gap_s, LOOK_SHARE * self._took_s)
+        self._marks.clear()
+        return None
+
+    def look(self) -> list[Correction]:
+        """Look for the counter's next edge, and return what that tells of marked readings."""
+        before_s = self._clock()
+        try:
+            value = self._source(self._gate, self._handle)
+        except Failed:
+            self._marks.clear()
+            return []
+        self._settle(self._watch.look(before_s, self._clock(), value))
+        corrections, self._corrections = self._corrections, []
+        return corrections
+
+    def _settle(self, settled: list[Settled]) -> None:
+        for one in settled:
+            value, ahead_j = self._marks.pop(one.mark_s, (None, 0.0))
+            if value is not None:
+                energy_j = one.energy_j - value - ahead_j
+                edge_j = one.error_j + self._took_s * self._watch.peak_w + RESOLUTION_J
+                self._corrections.append(Correction(self.uuid, one.mark_s, energy_j, edge_j))
+
+    def _ask(self) -> float:
+        if self._back_off_s:
+            if self._clock() < self._retry_s:
+                raise Failed("it is lost")
+            # A handle does not survive a reset of its GPU.
+            self._handle = self._gate("nvmlDeviceGetHandleByUUID", self.uuid)
+        before_s = self._clock()
+        value = self._source(self._gate, self._handle)
+        after_s = self._clock()
+        self._asked_s, self._took_s = (before_s + after_s) / 2, after_s - before_s
+        return value
+
+    def _lose(self, error: Failed) -> None:
+        now_s = self._clock()
+        if now_s >= self._retry_s:
+            self._back_off_s = min(max(BACK_OFF_S[0], 2 * self._back_off_s), BACK_OFF_S[1])
+            self._retry_s = now_s + self._back_off_s
+        self._warn(str(error))
+
+    def _warn(self, why: str) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warning("GPU %s: %s; its last mean power, %.0f W, fills the gap", self.uuid, why, self._power_w)
+
+    def _take(self, value: float) -> None:
+        now_s = self._asked_s
+        dt_s = now_s - self._time_s
+        was_lost = self._back_off_s > 0.0
+        measured = True
+        if self.method == "counter":
+            gained_j = value - self._value
+            since_s, since = self._anchor
+            if not self._can_draw(gained_j / (now_s - since_s + self._watch.period_s)):
+                self._warn(f"its energy counter moved by {gained_j:.0f} J in {dt_s:.2f} s")
+                gained_j, measured = self._power_w * dt_s, False
+                self._anchor = (now_s, value)
+                self._marks.clear()
+            elif now_s - since_s >= (self._watch.period_s if value != since else COUNTER_INTERVAL_S):
+                self._power_w = (value - since) / (now_s - since_s)
+                self._anchor = (now_s, value)
+        else:
+            gained_j, measured = (self._value + value) / 2 * dt_s, not was_lost
+            self._power_w = value
+            self._uncertainty_j += POWER_ERROR * gained_j if measured else 0.0
+        if not measured:
+            self._modelled_j += gained_j
+            self._uncertainty_j += gained_j
+        self._settled_j += gained_j
+        self._value, self._time_s = value, now_s
+        self._back_off_s = self._retry_s = 0.0
