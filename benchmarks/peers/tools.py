@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 J_PER_KWH = 3.6e6
 
@@ -36,7 +35,7 @@ class Tool(Protocol):
     """
 
     has_steps: bool
-    imported: str
+    imported: ClassVar[str]
 
     def start(self, epochs: int) -> None: ...
 
@@ -72,7 +71,7 @@ class Nothing:
 
 
 class Wattloop:
-    """`wattloop.track`; phases are entered where its iterators `epochs` and `steps` do, so that an epoch costs the same."""
+    """`wattloop.track`, driven as its iterators do: a phase around the steps, a row made every 50 of them."""
 
     has_steps = True
     imported = "from wattloop import track"
@@ -88,13 +87,13 @@ class Wattloop:
         tree = tempfile.mkdtemp()
         self._run = self._track(region="FR", total_epochs=epochs, powercap_root=tree, **self._options)
         self._run.__enter__()
-        self.step = self._run.step  # type: ignore[method-assign]
 
     def epoch_start(self) -> None:
         self._run.enter_phase("train")
 
     def step(self) -> None:
-        self._run.step()
+        if self._run.step() and self._run.should_log:
+            self._run.metrics()
 
     def epoch_end(self) -> None:
         self._run.enter_phase("other")
@@ -142,12 +141,13 @@ class Codecarbon:
         self._tracker.stop()
         if self._tasks:
             return Measured(sum(self._epochs_j), self._epochs_j)
-        data = self._tracker.final_emissions_data
-        return Measured(data.gpu_energy * J_PER_KWH if data is not None else None)
+        # It has none after an error, which it logs and swallows.
+        data = getattr(self._tracker, "final_emissions_data", None)
+        return Measured(None if data is None else data.gpu_energy * J_PER_KWH)
 
 
 class Carbontracker:
-    """`CarbonTracker(components="gpu")`; its figures are read back from its log by its own parser, its PUE taken out."""
+    """`CarbonTracker` of GPUs; its own parser reads the figures back from its log, and its PUE is taken out."""
 
     has_steps = False
     imported = "from carbontracker.tracker import CarbonTracker"
@@ -225,16 +225,16 @@ class Zeus:
         return Measured(sum(self._end("run").gpu_energy.values()), self._epochs_j)
 
 
-TOOLS: dict[str, Callable[[], Tool]] = {
-    "nothing": Nothing,
-    "wattloop": Wattloop,
-    "codecarbon": Codecarbon,
-    "carbontracker": Carbontracker,
-    "zeus": Zeus,
+TOOLS: dict[str, partial[Tool]] = {
+    "nothing": partial(Nothing),
+    "wattloop": partial(Wattloop),
+    "codecarbon": partial(Codecarbon),
+    "carbontracker": partial(Carbontracker),
+    "zeus": partial(Zeus),
 }
 """With their own sampling intervals, the empty loop first."""
 
-FINER: dict[str, Callable[[], Tool]] = {
+FINER: dict[str, partial[Tool]] = {
     "wattloop, 0.1 s": partial(Wattloop, interval_s=0.1),
     "codecarbon, 1 s": partial(Codecarbon, measure_power_secs=1),
     "carbontracker, 0.1 s, ignore_errors": partial(Carbontracker, update_interval=0.1, ignore_errors=True),
@@ -242,7 +242,6 @@ FINER: dict[str, Callable[[], Tool]] = {
 }
 """The same, with settings that ask for more."""
 
-IMPORTS = {name: tool.imported for name, tool in vars().copy().items() if isinstance(tool, type)}
 DISTRIBUTIONS = ("wattloop", "codecarbon", "carbontracker", "zeus", "nvidia-ml-py")
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NOT_SUPPORTED, GPU_IS_LOST = 3, 15
-MEASURING_CALLS = ("total_energy", "field_values", "power_usage")
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,14 @@ class Workload:
     has_nvidia_smi: bool = True
 
 
-# Counters hold their value for 20 ms, and nvmlDeviceGetPowerUsage is a 1 s average, as on the H100 that the fake is.
+# Counters hold their value for 20 ms; nvmlDeviceGetPowerUsage is a 1 s average, as on an H100, unless said otherwise.
 _H100 = "refresh_s=0.02;power_usage=average;"
 _SQUARE = _H100 + "profile=square:100,500,{}"
+_NO_COUNTER = f";error.total_energy={NOT_SUPPORTED};error.field_83={NOT_SUPPORTED}"
+_SLOW = ";latency.total_energy=0.02;latency.field_values=0.02;latency.power_usage=0.02"
+# Where nvmlDeviceGetPowerUsage is of the moment: Pascal, which has no energy counter, and GA100, which has.
+_INSTANT = ";power_usage=instant"
+_PASCAL, _A100 = {"FAKE_NVML_ARCHITECTURE": "4"}, {"FAKE_NVML_ARCHITECTURE": "7"}
 _UUID = "GPU-5e7d9f10-aaaa-4000-8000-000000000001"
 
 
@@ -56,24 +60,34 @@ WORKLOADS = {
     "epochs-100ms": Workload(
         "the same, counter refreshed every 100 ms", _SQUARE.format("0.13") + ";refresh_s=0.1", 0.4, epochs=10
     ),
+    "square-1-a100": Workload(
+        "100/500 W, period 1 s, power is instantaneous", _SQUARE.format("1") + _INSTANT, 10.0, environ=_A100
+    ),
+    "epochs-a100": Workload(
+        "ten 0.4 s epochs, power is instantaneous", _SQUARE.format("0.13") + _INSTANT, 0.4, 10, environ=_A100
+    ),
     "2-gpus": Workload("2 GPUs, 100 and 400 W", _loads(100, 400), 5.0),
     "8-gpus": Workload("8 GPUs, 80 to 640 W", _loads(*range(80, 641, 80)), 5.0),
-    "no-counter": Workload(
-        "no energy counter, 100/500 W every 1 s",
-        _SQUARE.format("1") + f";error.total_energy={NOT_SUPPORTED};error.field_83={NOT_SUPPORTED}",
+    "no-counter": Workload("no energy counter, 100/500 W, period 1 s", _SQUARE.format("1") + _NO_COUNTER, 10.0),
+    "no-counter-pascal": Workload(
+        "the same on a Pascal, which never has one",
+        _SQUARE.format("1") + _NO_COUNTER + _INSTANT,
         10.0,
+        environ=_PASCAL,
     ),
     "no-counter-constant": Workload(
-        "no energy counter, constant 300 W",
-        _loads(300) + f";error.total_energy={NOT_SUPPORTED};error.field_83={NOT_SUPPORTED}",
+        "no energy counter on a Pascal, 300 W",
+        _loads(300) + _NO_COUNTER + _INSTANT,
         5.0,
+        environ=_PASCAL,
     ),
-    "lost": Workload("GPU lost halfway, 300 W", _loads(300), 10.0, halfway=lambda fake: fake.set_error(0, "all", 15)),
+    "lost": Workload(
+        "GPU lost halfway, 300 W", _loads(300), 10.0, halfway=lambda fake: fake.set_error(0, "all", GPU_IS_LOST)
+    ),
     "reset": Workload("counter reset halfway, 300 W", _loads(300), 10.0, halfway=lambda fake: fake.reset_counter(0)),
-    "slow-calls": Workload(
-        "each reading takes 20 ms, 8 GPUs, 80 to 640 W",
-        _loads(*range(80, 641, 80)) + "".join(f";latency.{call}=0.02" for call in MEASURING_CALLS),
-        5.0,
+    "slow-calls": Workload("each reading takes 20 ms, 300 W", _loads(300) + _SLOW, 5.0),
+    "slow-calls-8-gpus": Workload(
+        "each reading takes 20 ms, 8 GPUs, 80 to 640 W", _loads(*range(80, 641, 80)) + _SLOW, 5.0
     ),
     "uuid": Workload(
         "CUDA_VISIBLE_DEVICES is a UUID, 300 of 400 W",
@@ -84,3 +98,7 @@ WORKLOADS = {
     ),
     "no-nvidia-smi": Workload("no nvidia-smi program, 300 W", _loads(300), 5.0, has_nvidia_smi=False),
 }
+
+# For costs, one process at a time.
+LIFE = Workload("start and stop", _loads(300), 0.5)
+EPOCHS = Workload("epochs", _loads(300), 0.05, epochs=20)

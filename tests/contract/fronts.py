@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib
 import json
@@ -14,6 +15,11 @@ from typing import Any, Protocol
 
 from wattloop import journal
 from wattloop.run import Run
+
+# Before 2.6 a Trainer takes callbacks of its own namespace only, and ours is of those that are imported before it.
+for _namespace in ("lightning.pytorch", "pytorch_lightning"):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(_namespace)
 
 Work = Callable[[int], None]
 """What a training step does besides the model's arithmetic, given the count of steps before it."""
@@ -114,9 +120,6 @@ class Lightning:
         self.name = namespace
 
     def callback(self, **options: Any) -> Any:
-        # Before 2.6 a Trainer takes callbacks of its own namespace only: ours is of those that are imported before it.
-        importlib.import_module("lightning.pytorch")
-        importlib.import_module("pytorch_lightning")
         from wattloop.lightning import EmissionsCallback
 
         return EmissionsCallback(**options)

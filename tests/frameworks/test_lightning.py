@@ -147,8 +147,10 @@ def test_a_budget_stop_waits_for_the_optimizer_and_can_be_resumed_where_it_stopp
     trainer = front.trainer(tmp_path / "2", callbacks=[resumed], **options)
     trainer.fit(front.model(lambda: work(1)), front.loader(40), ckpt_path=checkpoint)
     load.power_off()
-    assert counts[0] + counts[1] == 80
-    assert resumed.run.steps_done == 80
+    # Lightning before 2.6 does the batch over in which the checkpoint was saved.
+    repeated = int(tuple(map(int, pl.__version__.split(".")[:2])) < (2, 6))
+    assert counts[0] + counts[1] == 80 + repeated
+    assert resumed.run.steps_done == 80 + repeated
     # What was drawn between the checkpoint and the end of the first fit is in no state, only in its record.
     assert resumed.run.totals.kwh == pytest.approx(load.kwh, rel=0.15)
     assert resumed.run.totals.kwh > stopped.run.totals.kwh

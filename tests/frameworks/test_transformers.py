@@ -99,6 +99,8 @@ def test_a_resumed_run_counts_what_was_spent_once(
         ]["attributes"]["saved_state"]["totals"]["gpu_j"]
         / J_PER_KWH
     )
+    # transformers 4.45 reads this file in a way that torch refuses since 2.6.
+    (tmp_path / "checkpoint-20" / "rng_state.pth").unlink()
     before = time.monotonic()
     trainer = front.trainer(
         tmp_path, pace, 20, [EmissionsCallback(region="FR", pue=1.2)], num_train_epochs=2, **options
