@@ -61,7 +61,7 @@ def test_tracking_a_run_imports_no_framework() -> None:
 
 
 TRACKED = """
-import json, os, sys, tempfile
+import json, os, sys, tempfile, time
 seen = []
 sys.addaudithook(lambda event, args: seen.append(event))
 import wattloop
@@ -70,7 +70,8 @@ with tempfile.TemporaryDirectory() as folder:
     with wattloop.track(print, **options) as run:
         for epoch in run.epochs(range(2)):
             for batch in run.steps(range(5)):
-                pass
+                while not run._footprint.channels:  # the meters open in a thread of their own
+                    time.sleep(0.01)
     record = [name for name in os.listdir(folder) if name.endswith(".jsonl")]
 channels = [reading.kind for reading in run._footprint.channels]
 kinds = {event.partition(".")[0] for event in seen}

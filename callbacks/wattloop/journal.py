@@ -55,12 +55,16 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick", tag_field="rec
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True, tag="epoch", tag_field="record"):
-    """An epoch ended: `spent` is its own, settled soon after; `metrics` is the row that was logged (null: unknown)."""
+    """An epoch ended: `spent` is its own, `totals` the run's till then, both settled soon after.
+
+    `metrics` is the row that was logged at the time (null: unknown).
+    """
 
     time: datetime = msgspec.field(default_factory=_now)
     epoch: int
     step: int
     spent: Totals
+    totals: Totals
     uncertainty_kwh: float
     metrics: dict[str, float | None]
 

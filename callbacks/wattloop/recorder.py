@@ -100,6 +100,7 @@ class Recorder:
                 epoch=epoch.number,
                 step=epoch.step,
                 spent=spent,
+                totals=epoch.end.settled,
                 uncertainty_kwh=uncertainty_j / J_PER_KWH,
                 metrics=epoch.metrics,
             )

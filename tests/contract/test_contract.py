@@ -207,9 +207,10 @@ def test_epochs_sum_to_the_run(front: Front, fake_nvml: FakeNvml, tmp_path: Path
 
     epochs = [record for record in outcome.records if isinstance(record, Epoch)]
     assert [record.epoch for record in epochs] == [1, 2, 3]
-    for key in ("energy/kwh", "emissions/kg_co2e"):
-        epoch_key = key.replace("/", "/epoch_")
-        assert sum(record.metrics[epoch_key] for record in epochs) == pytest.approx(epochs[-1].metrics[key], rel=1e-12)
+    for of in ("gpu_j", "cpu_j", "kg_co2e", "duration_s"):
+        whole = getattr(epochs[-1].totals, of)
+        assert sum(getattr(record.spent, of) for record in epochs) == pytest.approx(whole, rel=1e-12)
+    assert epochs[-1].totals.kwh == pytest.approx(load.kwh, rel=0.005)
 
 
 def test_the_record_holds_the_run(front: Front, fake_nvml: FakeNvml, tmp_path: Path) -> None:

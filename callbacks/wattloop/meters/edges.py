@@ -58,7 +58,7 @@ class EdgeWatch:
 
     Attributes:
         period_s: The period, in seconds; `ASSUMED_S` as long as it is not known, the longest seen where it varies.
-        regular: The period is known and keeps within `IRREGULAR`.
+        regular: The period is known, long enough to see two edges apart, and keeps within `IRREGULAR`.
         peak_w: Highest mean power seen over one period, in watts; 0.0 before any.
     """
 
@@ -81,7 +81,7 @@ class EdgeWatch:
     @property
     def gap_s(self) -> float:
         """Time between two looks, in seconds."""
-        return max(self.period_s / LOOKS, LEAST_GAP_S) if self.learnt else FIRST_GAP_S
+        return min(max(self.period_s / LOOKS, LEAST_GAP_S), FIRST_GAP_S)
 
     def wants_look(self, now_s: float) -> bool:
         """Tell whether there is something to learn from another look."""
@@ -91,7 +91,9 @@ class EdgeWatch:
         """Return for how long the counter has not moved, as far as its rhythm tells; 0.0 where it is not known."""
         if not self.regular or self._edge_s is None or now_s - self._edge_s > RHYTHM_S:
             return 0.0
-        return (now_s - self._edge_s) % self.period_s
+        late_s = (now_s - self._edge_s) % self.period_s
+        # So near an edge there is no telling on which side of it.
+        return late_s if self.gap_s < late_s < self.period_s - self.gap_s else self.period_s / 2
 
     def look(self, before_s: float, after_s: float, value_j: float, mark_s: float | None = None) -> list[Settled]:
         """Take a look at the counter, and settle what can be settled.
@@ -132,10 +134,13 @@ class EdgeWatch:
         if not self.learnt:
             return []
         marks, self._marks = self._marks, []
-        if not self.regular:
-            return []
-        self.peak_w = max(self.peak_w, gained_j / self.period_s)
-        return [self._settled(mark) for mark in marks]
+        if self.regular:
+            self.peak_w = max(self.peak_w, gained_j / self.period_s)
+            return [self._settled(mark) for mark in marks]
+        if self.period_s <= 2 * FIRST_GAP_S:
+            # It moves whenever it is looked at: there is nothing to add, and little to doubt.
+            return [Settled(mark.mark_s, mark.shown_j, mark.gained_j) for mark in marks]
+        return []
 
     def _learn(self, period_s: float) -> None:
         self._periods.append(period_s)
@@ -143,7 +148,8 @@ class EdgeWatch:
             return
         middle_s = median(self._periods)
         tolerance_s = max(IRREGULAR * middle_s, 2 * FIRST_GAP_S)
-        self.regular = all(abs(seen_s - middle_s) <= tolerance_s for seen_s in self._periods)
+        seen_apart = middle_s > 2 * FIRST_GAP_S
+        self.regular = seen_apart and all(abs(seen_s - middle_s) <= tolerance_s for seen_s in self._periods)
         self.period_s = middle_s if self.regular else max(self._periods)
 
     def _settled(self, mark: _Mark) -> Settled:
