@@ -38,7 +38,9 @@ START = Start(
     spent_before=Totals(),
 )
 TICK = Tick(step=3, phase="train", totals=SPENT, g_co2e_per_kwh=56.0, channels={"GPU-aa": "counter"})
-EPOCH = Epoch(epoch=1, step=10, spent=SPENT, totals=SPENT, uncertainty_kwh=0.0, metrics={"energy/kwh": 1.0, "forecast/kwh": None})
+EPOCH = Epoch(
+    epoch=1, step=10, spent=SPENT, totals=SPENT, uncertainty_kwh=0.0, metrics={"energy/kwh": 1.0, "forecast/kwh": None}
+)
 STOP = Stop(step=11, reason="budget of 2 kg CO2e spent: 2 kg CO2e, 35 kWh")
 END = End(step=11, status="stopped", totals=SPENT, uncertainty_kwh=0.01, phases_j={"train": 100.0, "validation": 20.0})
 ALL: tuple[Record, ...] = (START, TICK, EPOCH, TICK, STOP, END)
@@ -228,7 +230,9 @@ def test_a_name_that_is_no_text_costs_its_line_and_one_warning(
 
 
 def test_what_is_not_known_is_null(tmp_path: Path) -> None:
-    path = written(tmp_path, Epoch(epoch=1, step=1, spent=SPENT, totals=SPENT, uncertainty_kwh=0.0, metrics={"forecast/kwh": None}))
+    path = written(
+        tmp_path, Epoch(epoch=1, step=1, spent=SPENT, totals=SPENT, uncertainty_kwh=0.0, metrics={"forecast/kwh": None})
+    )
     assert b'"forecast/kwh":null' in path.read_bytes()
     (record,) = read(path)
     assert isinstance(record, Epoch)

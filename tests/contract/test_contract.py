@@ -91,6 +91,28 @@ class Load:
         return self._fake.energy_j(self.start_s, time.monotonic()) / J_PER_KWH
 
 
+class StepLoad(Load):
+    """A load whose steps cost what they cost however long they take: the counter is moved by hand."""
+
+    def power_on(self) -> None:
+        self.total_j = 0.0
+
+    def work(self, step: int) -> None:
+        super().work(step)
+        self._fake.add_to_counter(0, self.joules(step))
+        self.total_j += self.joules(step)
+
+    def joules(self, step: int) -> float:
+        return 3.0
+
+    def power_off(self) -> None:
+        pass
+
+    @property
+    def kwh(self) -> float:
+        return self.total_j / J_PER_KWH
+
+
 class SquareLoad(Load):
     """100 W and 500 W in turns."""
 
@@ -339,12 +361,12 @@ def test_a_budget_spent_before_the_start_ends_the_run_after_one_step_at_most(
 def test_the_forecast_after_epoch_one_sets_a_slow_start_aside(
     front: Front, fake_nvml: FakeNvml, tmp_path: Path
 ) -> None:
-    class SlowStart(Load):
-        def work(self, step: int) -> None:
+    class SlowStart(StepLoad):
+        def joules(self, step: int) -> float:
             # The first tenth of the first epoch's steps makes it three times as dear as the others.
-            time.sleep(self.step_s * (21 if step < 3 else 1))
+            return 63.0 if step < 3 else 3.0
 
-    load = SlowStart(fake_nvml, steps=300, step_s=0.02)
+    load = SlowStart(fake_nvml, steps=300, step_s=0.01)
     callback = front.callback(**options(interval_s=0.02))
     outcome = front.train(callback, tmp_path, epochs=10, steps=30, log_every=30, work=load)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from contract.fronts import Transformers
-from contract.test_contract import Load
+from contract.test_contract import StepLoad
 from fakes.nvml import FakeNvml
 from wattloop import Budget
 from wattloop.transformers import EmissionsCallback
@@ -74,7 +74,7 @@ def test_a_run_is_forecast_by_its_share_of_steps(
     front: Transformers, fake_nvml: FakeNvml, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     steps = 120 if options.get("num_train_epochs") == 0.5 else 60
-    load = Load(fake_nvml, steps=60, step_s=0.02)
+    load = StepLoad(fake_nvml, steps=60, step_s=0.01)
     done = iter(range(60))
     callback = EmissionsCallback(region="FR", interval_s=0.02)
     trainer = front.trainer(tmp_path, lambda: load(next(done)), steps, [callback], logging_steps=15, **options)

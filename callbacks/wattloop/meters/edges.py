@@ -7,6 +7,7 @@ moment sees when the counter moved before and after it, and can interpolate.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from statistics import median
 
@@ -14,7 +15,7 @@ import msgspec
 
 FIRST_GAP_S = 0.002
 """Time between two looks as long as the period is not known, in seconds."""
-LEAST_GAP_S = 0.0005
+LEAST_GAP_S, MOST_GAP_S = 0.0005, 0.001
 LOOKS = 20
 """Looks per period once it is known."""
 LEARNT = 3
@@ -24,8 +25,10 @@ IRREGULAR = 0.25
 ASSUMED_S = 0.1
 """Period assumed of a counter of which nothing is known, in seconds; NVIDIA documents none, 10-100 ms are reported."""
 RHYTHM_S = 60.0
-"""Time for which a rhythm is trusted without another look, in seconds."""
-PATIENCE = 2.5
+"""Longest time for which a rhythm is trusted without another look, in seconds."""
+RESYNC = 1.0
+"""A rhythm followed over some time is good for that multiple of it, before another look is due."""
+PATIENCE = 3.0
 """Periods to wait for an edge before giving up."""
 
 
@@ -44,13 +47,15 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class _Mark(msgspec.Struct):
-    """A marked reading; the edge after it is filled in when it is seen."""
+    """A marked reading, the edge after it and what the counter gained there, and at the edge after that one."""
 
     mark_s: float
     taken_s: float
+    power_w: float
     shown_j: float
     edge_s: float = 0.0
     gained_j: float = 0.0
+    next_j: float | None = None
 
 
 class EdgeWatch:
@@ -67,6 +72,9 @@ class EdgeWatch:
         self.regular = False
         self.peak_w = 0.0
         self._periods: deque[float] = deque(maxlen=9)
+        self._first_edge_s: float | None = None
+        self._resync_s = math.inf
+        self._resyncing = False
         self._marks: list[_Mark] = []
         self._look: tuple[float, float] | None = None
         self._edge_s: float | None = None
@@ -81,21 +89,29 @@ class EdgeWatch:
     @property
     def gap_s(self) -> float:
         """Time between two looks, in seconds."""
-        return min(max(self.period_s / LOOKS, LEAST_GAP_S), FIRST_GAP_S)
+        return min(max(self.period_s / LOOKS, LEAST_GAP_S), MOST_GAP_S) if self.learnt else FIRST_GAP_S
 
     def wants_look(self, now_s: float) -> bool:
         """Tell whether there is something to learn from another look."""
-        return bool(self._marks) and now_s < self._until_s
+        if now_s >= self._resync_s:
+            self._until_s = max(self._until_s, now_s + PATIENCE * self.period_s)
+            self._resync_s = math.inf
+            self._resyncing = True
+        return (bool(self._marks) or self._resyncing) and now_s < self._until_s
 
     def late_s(self, now_s: float) -> float:
         """Return for how long the counter has not moved, as far as its rhythm tells; 0.0 where it is not known."""
         if not self.regular or self._edge_s is None or now_s - self._edge_s > RHYTHM_S:
             return 0.0
         late_s = (now_s - self._edge_s) % self.period_s
+        followed_s = self._edge_s - (self._first_edge_s or 0.0) or self.period_s
+        doubt_s = self.gap_s * (0.5 + (now_s - self._edge_s) / followed_s)
         # So near an edge there is no telling on which side of it.
-        return late_s if self.gap_s < late_s < self.period_s - self.gap_s else self.period_s / 2
+        return late_s if doubt_s < late_s < self.period_s - doubt_s else self.period_s / 2
 
-    def look(self, before_s: float, after_s: float, value_j: float, mark_s: float | None = None) -> list[Settled]:
+    def look(
+        self, before_s: float, after_s: float, value_j: float, mark_s: float | None = None, power_w: float = 0.0
+    ) -> list[Settled]:
         """Take a look at the counter, and settle what can be settled.
 
         Args:
@@ -103,6 +119,7 @@ class EdgeWatch:
             after_s: When it answered.
             value_j: What it showed, in joules.
             mark_s: A name for this look, if it is a reading to be settled: its time.
+            power_w: The power at that time, in watts.
         """
         now_s = (before_s + after_s) / 2
         if self._look is not None and now_s - self._look[0] > max(3 * self.gap_s, self.period_s / 2):
@@ -112,7 +129,7 @@ class EdgeWatch:
         settled = self._edge(now_s, value_j)
         self._look = (now_s, value_j)
         if mark_s is not None:
-            self._marks.append(_Mark(mark_s, now_s, value_j))
+            self._marks.append(_Mark(mark_s, now_s, power_w, value_j))
             self._until_s = now_s + PATIENCE * self.period_s * (1 if self.learnt else LEARNT + 1)
         return settled
 
@@ -127,16 +144,21 @@ class EdgeWatch:
         for mark in self._marks:
             if not mark.edge_s:
                 mark.edge_s, mark.gained_j = edge_s, gained_j
+            elif mark.next_j is None:
+                mark.next_j = gained_j
         sharp = now_s - look_s <= 3 * self.gap_s
         if self._near_edge_s is not None and sharp:
             self._learn(edge_s - self._near_edge_s)
-        self._edge_s, self._near_edge_s = edge_s, edge_s if sharp else None
+        self._near_edge_s = edge_s if sharp else None
+        self._follow(edge_s)
         if not self.learnt:
             return []
-        marks, self._marks = self._marks, []
         if self.regular:
             self.peak_w = max(self.peak_w, gained_j / self.period_s)
-            return [self._settled(mark) for mark in marks]
+            ready = [mark for mark in self._marks if mark.next_j is not None]
+            self._marks = [mark for mark in self._marks if mark.next_j is None]
+            return [self._settled(mark) for mark in ready]
+        marks, self._marks = self._marks, []
         if self.period_s <= 2 * FIRST_GAP_S:
             # It moves whenever it is looked at: there is nothing to add, and little to doubt.
             return [Settled(mark.mark_s, mark.shown_j, mark.gained_j) for mark in marks]
@@ -150,9 +172,35 @@ class EdgeWatch:
         tolerance_s = max(IRREGULAR * middle_s, 2 * FIRST_GAP_S)
         seen_apart = middle_s > 2 * FIRST_GAP_S
         self.regular = seen_apart and all(abs(seen_s - middle_s) <= tolerance_s for seen_s in self._periods)
-        self.period_s = middle_s if self.regular else max(self._periods)
+        if not self.regular:
+            self.period_s = max(self._periods)
+        elif abs(self.period_s - middle_s) > tolerance_s or self._first_edge_s is None:
+            self.period_s = middle_s
+
+    def _follow(self, edge_s: float) -> None:
+        """Keep the rhythm: the further apart two edges are, the better they tell the period between them."""
+        self._resyncing = False
+        if self._first_edge_s is not None and self.regular:
+            beats = round((edge_s - self._first_edge_s) / self.period_s)
+            period_s = (edge_s - self._first_edge_s) / max(beats, 1)
+            if beats > len(self._periods) and abs(period_s - self.period_s) * beats <= self.period_s / 4:
+                self.period_s = period_s
+            elif beats > len(self._periods):
+                self._first_edge_s = edge_s
+        self._first_edge_s = edge_s if self._first_edge_s is None else self._first_edge_s
+        self._edge_s = edge_s
+        self._resync_s = edge_s + min(max(RESYNC * (edge_s - self._first_edge_s), 5 * self.period_s), RHYTHM_S)
 
     def _settled(self, mark: _Mark) -> Settled:
-        share = min(max(1.0 - (mark.edge_s - mark.taken_s) / self.period_s, 0.0), 1.0)
-        late_j = share * mark.gained_j
+        ahead_s = min(max(mark.edge_s - mark.taken_s, 0.0), self.period_s)
+        late_s = self.period_s - ahead_s
+        late_j = late_s / self.period_s * mark.gained_j
+        now_w, mean_w = mark.power_w, mark.gained_j / self.period_s
+        next_w = (mark.next_j or 0.0) / self.period_s
+        if abs(now_w - next_w) < abs(now_w - mean_w) / 2:
+            # The power had changed before to what it was from then on.
+            late_j = min(max(mark.gained_j - now_w * ahead_s, 0.0), mark.gained_j)
+        elif late_s <= (mean_w - next_w) / (now_w - next_w or math.inf) * self.period_s <= self.period_s:
+            # One change, from the power now to that of the next period, makes up what was gained, and is yet to come.
+            late_j = min(now_w * late_s, mark.gained_j)
         return Settled(mark.mark_s, mark.shown_j + late_j, max(late_j, mark.gained_j - late_j))

@@ -48,7 +48,7 @@ class Gpu:
         self.interval_s = COUNTER_INTERVAL_S
         self._limit_w = self._quietly(FALLBACK_LIMIT_W, (power_limit,))
         powers = tuple(self._believed(power) for power in POWERS)
-        self._instant = powers[0]
+        self._instant = lambda gate, handle: first(gate, handle, powers)[1]
         try:
             self._source, self._value = first(gate, self._handle, COUNTERS)
             self._power_w = self._quietly(0.0, powers)
@@ -59,7 +59,7 @@ class Gpu:
             self._power_w = self._value
         self._time_s = clock()
         self._anchor = (self._time_s, self._value)
-        self._asked_s, self._took_s = self._time_s, 0.0
+        self._asked_s, self._took_s, self._now_w = self._time_s, 0.0, 0.0
         # Settled by the counter; with gaps filled in; and as shown, with what the counter is known to owe.
         self._settled_j = self._filled_j = self._shown_j = 0.0
         self._modelled_j = self._uncertainty_j = 0.0
@@ -123,16 +123,18 @@ class Gpu:
     def _edge_j(self) -> float:
         if self.method != "counter":
             return 0.0
-        return (self._watch.period_s + self._took_s) * max(self._power_w, self._watch.peak_w) + RESOLUTION_J
+        highest_w = max(self._power_w, self._now_w, self._watch.peak_w)
+        return (self._watch.period_s + self._took_s) * highest_w + RESOLUTION_J
 
     def _marked(self, mark_s: float) -> None:
         """Show what the counter has not shown yet, as far as its rhythm is known, and watch for its next edge."""
         late_s = self._watch.late_s(self._time_s)
         just_s = min(late_s, JUST_NOW_S)
-        late_j = just_s * self._quietly(self._power_w, (self._instant,)) + (late_s - just_s) * self._power_w
+        self._now_w = self._quietly(self._power_w, (self._instant,))
+        late_j = just_s * self._now_w + (late_s - just_s) * self._power_w
         self._shown_j = max(self._shown_j, self._settled_j + late_j)
         self._marks[mark_s] = (self._value, self._shown_j - self._settled_j)
-        self._settle(self._watch.look(self._time_s, self._time_s, self._value, mark_s))
+        self._settle(self._watch.look(self._time_s, self._time_s, self._value, mark_s, self._now_w))
 
     def next_look_s(self, now_s: float) -> float | None:
         """Return when to look again for the counter's next edge; None when there is nothing to correct."""
