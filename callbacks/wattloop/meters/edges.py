@@ -15,7 +15,7 @@ import msgspec
 
 FIRST_GAP_S = 0.002
 """Time between two looks as long as the period is not known, in seconds."""
-LEAST_GAP_S, MOST_GAP_S = 0.0005, 0.001
+LEAST_GAP_S, MOST_GAP_S = 0.0005, 0.002
 LOOKS = 20
 """Looks per period once it is known."""
 LEARNT = 3
