@@ -183,7 +183,9 @@ class Lab:
             limit_s = workload.epoch_s * workload.epochs + GRACE_S
             said, code = self.python(arguments, workload, limit_s)
             found: Found = json.loads(result.read() or "{}")
-        if not found:
+        if found and code is None:
+            found["outcome"] = "hangs at exit"
+        elif not found:
             found = {"outcome": "hangs" if code is None else f"ends the process, exit status {code}", "said": said}
         elif "outcome" not in found:
             figure = found.get("energy_j", 0.0)
@@ -248,6 +250,8 @@ def imports(lab: Lab, tool: str) -> Found:
 
 
 def percent(value: float | None, signed: str = "+") -> str:
+    if value is not None and value < -1 - 1e-9:
+        return "negative"  # by how much depends on what the counter held
     return "-" if value is None else f"{100 * value:{signed}.{2 if abs(value) < 0.0995 else 1}f}"
 
 

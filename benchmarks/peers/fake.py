@@ -55,3 +55,7 @@ class Fake:
     def reset_counter(self, device: int) -> None:
         """Set the energy counter to zero, as a driver reload does."""
         self._library.fake_reset_counter(device)
+
+    def set_hang(self, device: int, call: str) -> None:
+        """Block a call from now on, for ever."""
+        self._library.fake_set_hang(device, call.encode(), 1)

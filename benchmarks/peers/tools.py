@@ -189,7 +189,7 @@ def _flat(value: Any) -> list[float]:
 
 
 class Zeus:
-    """`ZeusMonitor`: a window for the run, one for each epoch, and, if asked for, one for each step.
+    """`ZeusMonitor`: a window for the run, one for each of several epochs, and, if asked for, one for each step.
 
     There is no computation on the fake GPUs to wait for, so execution is not synchronised.
     """
@@ -208,10 +208,12 @@ class Zeus:
         self._begin, self._end = (
             partial(call, sync_execution=False) for call in (self._monitor.begin_window, self._monitor.end_window)
         )
+        self._epochs = epochs > 1
         self._begin("run")
 
     def epoch_start(self) -> None:
-        self._begin("epoch")
+        if self._epochs:
+            self._begin("epoch")
 
     def step(self) -> None:
         if self.has_steps:
@@ -219,7 +221,8 @@ class Zeus:
             self._end("step")
 
     def epoch_end(self) -> None:
-        self._epochs_j.append(sum(self._end("epoch").gpu_energy.values()))
+        if self._epochs:
+            self._epochs_j.append(sum(self._end("epoch").gpu_energy.values()))
 
     def stop(self) -> Measured:
         return Measured(sum(self._end("run").gpu_energy.values()), self._epochs_j)

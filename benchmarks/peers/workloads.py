@@ -85,6 +85,9 @@ WORKLOADS = {
         "GPU lost halfway, 300 W", _loads(300), 10.0, halfway=lambda fake: fake.set_error(0, "all", GPU_IS_LOST)
     ),
     "reset": Workload("counter reset halfway, 300 W", _loads(300), 10.0, halfway=lambda fake: fake.reset_counter(0)),
+    "hang": Workload(
+        "the driver hangs from halfway on, 300 W", _loads(300), 10.0, halfway=lambda fake: fake.set_hang(0, "all")
+    ),
     "slow-calls": Workload("each reading takes 20 ms, 300 W", _loads(300) + _SLOW, 5.0),
     "slow-calls-8-gpus": Workload(
         "each reading takes 20 ms, 8 GPUs, 80 to 640 W", _loads(*range(80, 641, 80)) + _SLOW, 5.0

@@ -34,6 +34,8 @@ def open_meters(options: MeterOptions) -> tuple[Meter, ...]:
 
     reasons: list[str] = []
     gpus = _open(NvmlMeter, reasons)
+    if isinstance(gpus, NvmlMeter) and gpus.covers_cpu:
+        return (gpus,)
     cpu = _open(lambda: RaplMeter(options.powercap_root), reasons)
     if cpu is None and (options.modelled_cpu or gpus is None):
         from wattloop.meters.modelled import ModelledCpuMeter

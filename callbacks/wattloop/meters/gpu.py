@@ -6,9 +6,11 @@ The accuracy of power readings is from Yang et al., "Part-time Power Measurement
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 from wattloop.meters.base import Correction, Method, Reading
+from wattloop.meters.checks import CHECKS, CrossCheck, strangers
 from wattloop.meters.edges import EdgeWatch, Settled
 from wattloop.meters.gate import COUNTERS, POWERS, Failed, Gate, Handle, Source, first, power_limit
 
@@ -67,6 +69,7 @@ class Gpu:
         self._marks: dict[float, tuple[float, float]] = {}
         self._corrections: list[Correction] = []
         self._retry_s = self._back_off_s = 0.0
+        self._check, self._to_check = CrossCheck(), CHECKS
         self._warned = False
 
     def _quietly(self, default: float, sources: tuple[Source, ...]) -> float:
@@ -104,6 +107,8 @@ class Gpu:
             gap_j = self._power_w * (self._clock() - self._time_s)
         else:
             self._take(value)
+            if self._to_check and mark_s is None:
+                self._look_over()
         self._filled_j = max(self._filled_j, self._settled_j + gap_j)
         unsettled_j = self._filled_j - self._settled_j
         self._shown_j = max(self._shown_j, self._filled_j)
@@ -119,6 +124,25 @@ class Gpu:
             edge_j=self._edge_j(),
             shared=self._shared,
         )
+
+    def _look_over(self) -> None:
+        """Read the power beside the first readings of a counter, and check the board once."""
+        self._to_check -= 1
+        if self.method == "counter":
+            power_w = self._quietly(math.nan, (self._instant,))
+            fault = self._check.add(self._time_s, self._settled_j, power_w, last=not self._to_check)
+            if fault:
+                log.warning("GPU %s: %s; the counter is used", self.uuid, fault)
+        others = strangers(self._users()) if not self._to_check else []
+        if others:
+            self._shared = True
+            log.warning("GPU %s is also used by process %d: its energy is the whole board's", self.uuid, others[0])
+
+    def _users(self) -> list[int]:
+        try:
+            return [process.pid for process in self._gate("nvmlDeviceGetComputeRunningProcesses", self._handle)]
+        except Failed:
+            return []
 
     def _edge_j(self) -> float:
         if self.method != "counter":

@@ -16,6 +16,9 @@ from wattloop.meters.visible import Board, order_doubt, torch_uuids, visible_gpu
 
 log = logging.getLogger("wattloop")
 
+MODULES = ("GH200",)
+"""Boards whose energy counter was reported to be that of their whole module, CPU included."""
+
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
@@ -28,6 +31,9 @@ class NvmlMeter:
         nvml: The `pynvml` module, or one like it; None imports it.
         environ: Where ``CUDA_VISIBLE_DEVICES`` and ``CUDA_DEVICE_ORDER`` are looked up.
         clock: Monotonic time in seconds.
+
+    Attributes:
+        covers_cpu: The counters hold the CPU's energy too.
 
     Raises:
         MeterUnavailable: No NVML, no driver, or no GPU that this process can use and measure.
@@ -56,9 +62,11 @@ class NvmlMeter:
             self.close()
             raise MeterUnavailable("no NVIDIA GPU is measured: this process can use none that answers")
         self.interval_s = min(gpu.interval_s for gpu in self._gpus)
+        self.covers_cpu = any(name in board.name for board in self._found for name in MODULES)
 
     def _opened(self, environ: Mapping[str, str], clock: Callable[[], float]) -> tuple[Gpu, ...]:
-        boards, torch = tuple(self._boards()), torch_uuids()
+        self._found = boards = tuple(self._boards())
+        torch = torch_uuids()
         doubt = order_doubt(environ, boards) if torch is None else ""
         if doubt:
             log.warning(doubt)
