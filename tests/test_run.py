@@ -897,3 +897,19 @@ def test_an_intensity_that_fails_from_the_start_leaves_the_regions_yearly_value(
     run.finish()
     assert run.metrics()["grid/g_co2e_per_kwh"] == 44.179
     assert len([record for record in caplog.records if "no route to host" in record.getMessage()]) == 1
+
+
+def test_without_a_thread_to_be_had_training_goes_on_unmeasured(
+    new: NewRun, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    run = new()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    run.start(framework="test", total_epochs=1)
+    run.step()
+    run.epoch_end()
+    run.finish()
+    assert (run.steps_done, run.totals.energy_j) == (1, 0.0)
+    assert warnings(caplog) == ["nothing is measured: can't start new thread"]

@@ -131,7 +131,11 @@ class Run:
             self._say_place()
             self._recorder = Recorder(settings.log_dir or log_dir, self._ledger, self._footprint)
             self._recorder.start(framework, settings)
-        self._sampler = acquire(settings.meters)
+        try:
+            self._sampler = acquire(settings.meters)
+        except RuntimeError as error:
+            log.warning("nothing is measured: %s", error)
+            return
         self._closer = weakref.finalize(self, _abandon, self._pid, settings.meters, self._sampler, self._recorder)
         self._sampler.subscribe(self._observe, settings.interval_s)
         self._sampler.read()
