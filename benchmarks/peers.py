@@ -5,9 +5,10 @@ Run it with ``python -m tox run -e bench-peers``, or, where all four are install
     python benchmarks/peers.py [--repetitions 5] [--jobs 4] [--finer] [--json FILE] [--markdown FILE]
                                [--tools wattloop zeus] [--workloads constant reset] [--only accuracy costs]
 
-It takes about an hour with one job. A fake NVML library lies under everyone's own pynvml; it knows the exact integral
-of the power its GPUs draw. Each (workload, repetition, tool) is a fresh process, tools take turns within a repetition,
-without a network where `unshare` can take it away. The loop does nothing but sleep 10 ms a step.
+It takes an hour and a half with one job, a quarter of an hour with six. A fake NVML library lies under everyone's own
+pynvml; it knows the exact integral of the power its GPUs draw. Each (workload, repetition, tool) is a fresh process,
+tools take turns within a repetition, without a network where `unshare` can take it away. The loop does nothing but
+sleep 10 ms a step.
 
 * **Error**: the tool's figure against the integral over the loop, from the moment the tool has started until it is told
   to stop; signed median of the repetitions, then the worst of them. **Epoch**: the worst epoch of all, likewise.
