@@ -1,0 +1,261 @@
+"""What measuring costs beside the training: the share of a core, calls to the driver, memory, start and stop.
+
+Run it where wattloop is installed, with ``nvidia-ml-py`` and a C compiler::
+
+    python benchmarks/scale.py [--json FILE] [--only share memory life] [--seconds 60]
+
+It takes some three minutes. Everything is measured in fresh processes, on a fake NVML that answers at once: of a real
+driver, a call's own time comes on top, so calls per second are given too.
+
+* **Share**: CPU time of the sampler's thread by its own clock over `--seconds`, after the first ten (in which it learns
+  the counters' rhythm, and which are given apart), while the training thread sleeps. All machines are measured side by
+  side: each is busy for less than a thousandth of the time.
+* **Memory**: what is held at most in half a minute of training above what was there before wattloop was imported:
+  resident memory by the kernel's high-water mark, and Python's own by tracemalloc, each in its own process.
+* **Life**: until `Run.start` and `Run.finish` return. Cold is the first in its process; "after imports" has imported
+  before what it needs. The median of fresh processes, and of many in one where warm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+REPETITIONS = 7
+LEARNING_S = 10.0
+TRAINING_S = 30.0
+COUNTER = "profile=constant:300;refresh_s="
+POWER_ONLY = "profile=constant:300;error.total_energy=3;error.field_83=3"
+MACHINES = {
+    "1 GPU, counter of 100 ms": f"devices=1;{COUNTER}0.1",
+    "8 GPUs, counter of 100 ms": f"devices=8;{COUNTER}0.1",
+    "16 GPUs, counter of 100 ms": f"devices=16;{COUNTER}0.1",
+    "1 GPU, counter of 20 ms": f"devices=1;{COUNTER}0.02",
+    "8 GPUs, counter of 20 ms": f"devices=8;{COUNTER}0.02",
+    "16 GPUs, counter of 20 ms": f"devices=16;{COUNTER}0.02",
+    "1 GPU, power at 10 Hz": f"devices=1;{POWER_ONLY}",
+    "8 GPUs, power at 10 Hz": f"devices=8;{POWER_ONLY}",
+    "16 GPUs, power at 10 Hz": f"devices=16;{POWER_ONLY}",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    what: str
+    value: float
+    unit: str
+    aim: float | None = None
+
+
+# -- share of a core ---------------------------------------------------------------------------------------------------
+
+
+def share(seconds: float) -> Iterator[Row]:
+    with ThreadPoolExecutor(len(MACHINES)) as side_by_side:
+        for what, found in side_by_side.map(
+            lambda each: (each[0], in_child("one_share", each[1], seconds)), MACHINES.items()
+        ):
+            aim = 0.05 if "8 GPUs, counter" in what else None
+            yield Row(f"sampler, {what}", 100 * found["steady"]["share"], "% of a core", aim)
+            yield Row("  all threads", 100 * found["steady"]["process"], "% of a core")
+            yield Row("  in the first ten seconds", 100 * found["learning"]["share"], "% of a core")
+            yield Row("  calls", found["steady"]["calls"], "a second")
+            yield Row("  calls in the first ten seconds", found["learning"]["calls"], "a second")
+
+
+def one_share(seconds: float) -> dict[str, dict[str, float]]:
+    from wattloop import Run
+
+    run = Run(region="FR", log_dir=tempfile.mkdtemp(), total_steps=10**9)
+    run.start(framework="none")
+    run.enter_phase("train")
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "wattloop-sampler"]
+    clock = time.pthread_getcpuclockid(thread.ident or 0)
+    fake = ctypes.CDLL("libnvidia-ml.so.1")
+    found = {}
+    for window, length_s in (("learning", LEARNING_S), ("steady", seconds)):
+        begin = time.monotonic(), time.clock_gettime(clock), time.process_time(), fake.fake_calls(b"all")
+        steps_until(run, begin[0] + length_s)
+        end = time.monotonic(), time.clock_gettime(clock), time.process_time(), fake.fake_calls(b"all")
+        took_s, sampler_s, process_s, calls = (after - before for before, after in zip(begin, end, strict=True))
+        found[window] = {"share": sampler_s / took_s, "process": process_s / took_s, "calls": calls / took_s}
+    run.finish()
+    return found
+
+
+def steps_until(run: Any, end_s: float) -> None:
+    """Train at a step a second."""
+    while (left_s := end_s - time.monotonic()) > 0:
+        time.sleep(min(1.0, left_s))
+        if run.step() and run.should_log:
+            run.metrics()
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+
+def memory() -> Iterator[Row]:
+    gpus = (1, 8)
+    parts = [(part, count) for count in gpus for part in ("one_resident", "one_traced")] * 5
+    with ThreadPoolExecutor(len(parts)) as side_by_side:
+        found = [*side_by_side.map(lambda each: in_child(each[0], f"devices={each[1]};{COUNTER}0.02"), parts)]
+    for count in gpus:
+        for part, what in (("one_resident", "resident"), ("one_traced", "of Python's allocator")):
+            some = [one for one, of in zip(found, parts, strict=True) if of == (part, count)]
+            for when in some[0]:
+                aim = 5.0 if when == "peak" else None
+                yield Row(
+                    f"{what}, {when}, {count} GPU{'s' * (count > 1)}", median(one[when] for one in some), "MB", aim
+                )
+
+
+def one_resident() -> dict[str, float]:
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # forget the high-water mark
+    before = resident("VmRSS")
+    found = trained(lambda: resident("VmRSS") - before)
+    return found | {"peak": resident("VmHWM") - before}
+
+
+def resident(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6
+
+
+def one_traced() -> dict[str, float]:
+    tracemalloc.start()
+    found = trained(lambda: tracemalloc.get_traced_memory()[0] / 1e6)
+    return found | {"peak": tracemalloc.get_traced_memory()[1] / 1e6}
+
+
+def trained(held_mb: Any) -> dict[str, float]:
+    from wattloop import Run
+
+    found = {"imported": held_mb()}
+    run = Run(region="FR", log_dir=tempfile.mkdtemp(), total_steps=10**9)
+    run.start(framework="none")
+    found["started"] = held_mb()
+    run.enter_phase("train")
+    steps_until(run, time.monotonic() + TRAINING_S)
+    run.epoch_end()
+    run.finish()
+    gc.collect()
+    return found | {"after": held_mb()}
+
+
+# -- start and stop ----------------------------------------------------------------------------------------------------
+
+
+def life() -> Iterator[Row]:
+    machines = {f"{count} GPU{'s' * (count > 1)}": f"devices={count};{COUNTER}0.02" for count in (1, 8, 16)}
+    machines["8 GPUs, a driver that wakes up in 0.5 s"] = f"{machines['8 GPUs']};latency.init=0.5"
+    for what, config in machines.items():
+        lives = [in_child("one_life", config) | in_child("one_life_cold", config) for _ in range(REPETITIONS)]
+        for part in lives[0]:
+            aim = {"start, cold": 20.0, "start, warm": 20.0, "finish, cold": 10.0, "finish, warm": 10.0}.get(part)
+            yield Row(f"{part}, {what}", median(one[part] for one in lives), "ms", aim)
+
+
+def one_life_cold() -> dict[str, float]:
+    """Time a start that has to import what it needs."""
+    from wattloop import Run
+
+    run = Run(region="FR", log_dir=tempfile.mkdtemp())
+    begin_s = time.perf_counter()
+    run.start(framework="none")
+    found = {"start, cold, imports included": (time.perf_counter() - begin_s) * 1e3}
+    run.finish()
+    return found
+
+
+def one_life() -> dict[str, float]:
+    import psutil
+    import pynvml
+
+    import wattloop.meters.modelled
+    import wattloop.meters.nvml
+    import wattloop.meters.rapl
+    from wattloop import Run
+
+    assert psutil and pynvml and wattloop
+    times: dict[str, list[float]] = {}
+    for heat in ["cold"] + ["warm"] * REPETITIONS:
+        run = Run(region="FR", log_dir=tempfile.mkdtemp())
+        for what, call in (("start", partial(run.start, framework="none")), ("finish", run.finish)):
+            begin_s = time.perf_counter()
+            call()
+            times.setdefault(f"{what}, {heat}", []).append((time.perf_counter() - begin_s) * 1e3)
+            time.sleep(0.1)
+    return {what: median(some) for what, some in times.items()}
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+PARTS = {"share": share, "memory": memory, "life": life}
+CHILDREN = {child.__name__: child for child in (one_share, one_resident, one_traced, one_life, one_life_cold)}
+
+
+def in_child(child: str, config: str, *arguments: float) -> dict[str, Any]:
+    """Run a function in a process of its own, on fake GPUs, and return what it found."""
+    command = [sys.executable, __file__, "--child", child, *map(str, arguments)]
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**fake_environment(config), "TMPDIR": folder}
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def fake_environment(config: str) -> dict[str, str]:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    from fakes.nvml import environment
+
+    return environment(config)
+
+
+def line(row: Row) -> str:
+    aim = "" if row.aim is None else f"{row.aim:8g}{'  missed' if row.value > row.aim else ''}"
+    return f"{row.what:60}{row.value:10.3f} {row.unit:12}{aim}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="also write the table to this file")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=[*PARTS], help="measure these parts")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of the window of the share")
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        logging.disable(logging.WARNING)
+        print(json.dumps(CHILDREN[options.child[0]](*map(float, options.child[1:]))))
+        return
+    print(f"{'':60}{'median':>10} {'':12}{'aim':>8}")
+    rows: list[Row] = []
+    for part in options.only:
+        for row in PARTS[part](*[options.seconds] if part == "share" else []):
+            print(line(row), flush=True)
+            rows.append(row)
+    if options.json:
+        about = {"python": platform.python_version(), "cpus": os.cpu_count(), "load": os.getloadavg()[0]}
+        options.json.write_text(json.dumps({"about": about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
