@@ -81,6 +81,11 @@ class EdgeWatch:
         self._near_edge_s: float | None = None  # the same, if every look since saw the counter stand
         self._until_s = 0.0
 
+    def forget(self) -> None:
+        """Drop what is being watched for, as the counter told something untrue; its rhythm is still its own."""
+        self._look = self._near_edge_s = None
+        self._marks.clear()
+
     @property
     def learnt(self) -> bool:
         """Whether enough periods were seen."""
@@ -124,8 +129,7 @@ class EdgeWatch:
         now_s = (before_s + after_s) / 2
         if self._look is not None and now_s - self._look[0] > max(3 * self.gap_s, self.period_s / 2):
             # More than one edge may have passed unseen.
-            self._look = self._near_edge_s = None
-            self._marks.clear()
+            self.forget()
         settled = self._edge(now_s, value_j)
         self._look = (now_s, value_j)
         if mark_s is not None:
