@@ -4,14 +4,15 @@ Run it where wattloop is installed, with ``nvidia-ml-py`` and a C compiler::
 
     python benchmarks/scale.py [--json FILE] [--only share memory life] [--seconds 60]
 
-It takes some three minutes. Everything is measured in fresh processes, on a fake NVML that answers at once: of a real
+It takes some four minutes. Everything is measured in fresh processes, on a fake NVML that answers at once: of a real
 driver, a call's own time comes on top, so calls per second are given too.
 
 * **Share**: CPU time of the sampler's thread by its own clock over `--seconds`, after the first ten (in which it learns
   the counters' rhythm, and which are given apart), while the training thread sleeps. All machines are measured side by
   side: each is busy for less than a thousandth of the time.
-* **Memory**: what is held at most in half a minute of training above what was there before wattloop was imported:
-  resident memory by the kernel's high-water mark, and Python's own by tracemalloc, each in its own process.
+* **Memory**: what is held above what was there before wattloop was imported: resident memory, its peak by the kernel's
+  high-water mark, in bare Python and where torch is imported already, which needs much of the same; and Python's own
+  by tracemalloc. Each in its own process, over some seconds of training; `tests/test_scale.py` tells of weeks.
 * **Life**: until `Run.start` and `Run.finish` return. Cold is the first in its process; "after imports" has imported
   before what it needs. The median of fresh processes, and of many in one where warm.
 """
@@ -31,7 +32,7 @@ import tempfile
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -41,7 +42,7 @@ from typing import Any
 
 REPETITIONS = 7
 LEARNING_S = 10.0
-TRAINING_S = 30.0
+TRAINING_S = 12.0
 COUNTER = "profile=constant:300;refresh_s="
 POWER_ONLY = "profile=constant:300;error.total_energy=3;error.field_83=3"
 MACHINES = {
@@ -90,15 +91,21 @@ def one_share(seconds: float) -> dict[str, dict[str, float]]:
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "wattloop-sampler"]
     clock = time.pthread_getcpuclockid(thread.ident or 0)
     fake = ctypes.CDLL("libnvidia-ml.so.1")
+    # A field is counted beside the call that asks for it.
+    calls_made = partial(sum_of_calls, fake.fake_calls)
     found = {}
     for window, length_s in (("learning", LEARNING_S), ("steady", seconds)):
-        begin = time.monotonic(), time.clock_gettime(clock), time.process_time(), fake.fake_calls(b"all")
+        begin = time.monotonic(), time.clock_gettime(clock), time.process_time(), calls_made()
         steps_until(run, begin[0] + length_s)
-        end = time.monotonic(), time.clock_gettime(clock), time.process_time(), fake.fake_calls(b"all")
+        end = time.monotonic(), time.clock_gettime(clock), time.process_time(), calls_made()
         took_s, sampler_s, process_s, calls = (after - before for before, after in zip(begin, end, strict=True))
         found[window] = {"share": sampler_s / took_s, "process": process_s / took_s, "calls": calls / took_s}
     run.finish()
     return found
+
+
+def sum_of_calls(count: Callable[[bytes], int]) -> int:
+    return count(b"all") - sum(count(name) for name in (b"field_83", b"field_185", b"field_186"))
 
 
 def steps_until(run: Any, end_s: float) -> None:
@@ -113,18 +120,19 @@ def steps_until(run: Any, end_s: float) -> None:
 
 
 def memory() -> Iterator[Row]:
-    gpus = (1, 8)
-    parts = [(part, count) for count in gpus for part in ("one_resident", "one_traced")] * 5
-    with ThreadPoolExecutor(len(parts)) as side_by_side:
-        found = [*side_by_side.map(lambda each: in_child(each[0], f"devices={each[1]};{COUNTER}0.02"), parts)]
-    for count in gpus:
-        for part, what in (("one_resident", "resident"), ("one_traced", "of Python's allocator")):
-            some = [one for one, of in zip(found, parts, strict=True) if of == (part, count)]
-            for when in some[0]:
-                aim = 5.0 if when == "peak" else None
-                yield Row(
-                    f"{what}, {when}, {count} GPU{'s' * (count > 1)}", median(one[when] for one in some), "MB", aim
-                )
+    children = {
+        "one_resident": "resident",
+        "one_resident_beside_torch": "resident beside torch",
+        "one_traced": "traced",
+    }
+    parts = [(child, count) for count in (1, 8) for child in children] * 5
+    with ThreadPoolExecutor(10) as side_by_side:
+        found = [*side_by_side.map(lambda part: in_child(part[0], f"devices={part[1]};{COUNTER}0.02"), parts)]
+    for part in dict.fromkeys(parts):
+        some = [one for one, of in zip(found, parts, strict=True) if of == part]
+        for when in some[0]:
+            what = f"{children[part[0]]}, {when}, {part[1]} GPU{'s' * (part[1] > 1)}"
+            yield Row(what, median(one[when] for one in some), "MB", 5.0 if when == "peak" else None)
 
 
 def one_resident() -> dict[str, float]:
@@ -133,6 +141,15 @@ def one_resident() -> dict[str, float]:
     before = resident("VmRSS")
     found = trained(lambda: resident("VmRSS") - before)
     return found | {"peak": resident("VmHWM") - before}
+
+
+def one_resident_beside_torch() -> dict[str, float]:
+    try:
+        import torch
+    except ImportError:
+        return {}
+    assert torch
+    return one_resident()
 
 
 def resident(name: str) -> float:
@@ -146,7 +163,7 @@ def one_traced() -> dict[str, float]:
     return found | {"peak": tracemalloc.get_traced_memory()[1] / 1e6}
 
 
-def trained(held_mb: Any) -> dict[str, float]:
+def trained(held_mb: Callable[[], float]) -> dict[str, float]:
     from wattloop import Run
 
     found = {"imported": held_mb()}
@@ -211,7 +228,10 @@ def one_life() -> dict[str, float]:
 
 
 PARTS = {"share": share, "memory": memory, "life": life}
-CHILDREN = {child.__name__: child for child in (one_share, one_resident, one_traced, one_life, one_life_cold)}
+CHILDREN = {
+    child.__name__: child
+    for child in (one_share, one_resident, one_resident_beside_torch, one_traced, one_life, one_life_cold)
+}
 
 
 def in_child(child: str, config: str, *arguments: float) -> dict[str, Any]:

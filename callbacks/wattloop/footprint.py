@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from wattloop.grid.intensity import CarbonIntensity, Intensity
+from wattloop.grid.nowait import NoWait
 from wattloop.meters.base import Reading
 from wattloop.sampler import Settlement, Snapshot
 from wattloop.units import G_PER_KG, J_PER_KWH
@@ -62,18 +63,17 @@ class Totals(msgspec.Struct, frozen=True):
 class Footprint:
     """Prices every snapshot's energy at the intensity of its moment, and adds up what a session has spent.
 
-    Only the sampler's thread calls `take`; what it writes may be read from any thread.
+    Only the sampler's thread calls `take`; what it writes may be read from any thread. `bridge` is for the others: what
+    it writes stands as long as the snapshots show less.
 
     Args:
-        intensity: Where the carbon intensity of a moment comes from; asked in the sampler's thread.
+        intensity: Where the carbon intensity of a moment comes from; nobody waits for it.
         pue: Power usage effectiveness of the site (>= 1).
         power_window_s: Shortest time over which power is averaged, in seconds; over less, a counter's refresh shows.
         fallback: Used where the source has nothing to say from the beginning; without it the source must.
         now: Wall-clock time, aware.
 
     Attributes:
-        totals: What was spent since the first snapshot.
-        phases_j: The same energy by phase, in joules.
         phase: Name under which energy is counted now; the training thread sets it.
         start_edges_j: What each instrument may not have shown at the first snapshot, in joules, by channel.
         power_w: Mean power of late, in watts.
@@ -88,7 +88,7 @@ class Footprint:
         fallback: Intensity | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._source = intensity
+        self._source = NoWait(intensity)
         self._pue = pue
         self._now = now
         self._power_window_s = power_window_s
@@ -96,15 +96,30 @@ class Footprint:
         self._last: dict[str, Reading] = {}
         self._start_s: float | None = None
         self._last_s: float | None = None
+        self._answered_s: float | None = None
         self.start_edges_j: dict[str, float] = {}
         self._warned = False
-        self.totals = Totals()
-        self.phases_j: dict[str, float] = {}
+        self._taken = self._bridged = Totals()
+        self._phases_j: dict[str, float] = {}
+        self._peak_w = 0.0
         self._marked: tuple[Totals, dict[str, float]] = (Totals(), {})
         self.phase = "startup"
         self.power_w = 0.0
         self.intensity: Intensity = fallback if fallback is not None else intensity.at(now())
         self._ask_intensity()
+
+    @property
+    def totals(self) -> Totals:
+        """What was spent since the first snapshot."""
+        taken, bridged = self._taken, self._bridged
+        return taken if taken.energy_j >= bridged.energy_j else bridged
+
+    @property
+    def phases_j(self) -> dict[str, float]:
+        """The same energy by phase, in joules."""
+        totals, phases_j = self.totals, dict(self._phases_j)
+        ahead_j = totals.energy_j - sum(phases_j.values())
+        return {**phases_j, self.phase: phases_j.get(self.phase, 0.0) + ahead_j} if ahead_j else phases_j
 
     @property
     def channels(self) -> tuple[Reading, ...]:
@@ -142,12 +157,13 @@ class Footprint:
             self._last[reading.channel] = reading
         if self._start_s is None:
             self._start_s = snapshot.time_s
-        duration_s = 0.0 if self._last_s is None else snapshot.time_s - self._last_s
-        self._last_s = snapshot.time_s
+        answered_s = snapshot.time_s + snapshot.took_s
+        duration_s = 0.0 if self._answered_s is None else answered_s - self._answered_s
+        self._last_s, self._answered_s = snapshot.time_s, answered_s
         energy_j = gpu_j + cpu_j
-        self.totals += Totals(gpu_j, cpu_j, modelled_j, uncertainty_j, energy_j * self.kg_per_joule, duration_s)
-        self.phases_j[self.phase] = self.phases_j.get(self.phase, 0.0) + energy_j
-        self._follow_power(snapshot.time_s)
+        self._taken += Totals(gpu_j, cpu_j, modelled_j, uncertainty_j, energy_j * self.kg_per_joule, duration_s)
+        self._phases_j[self.phase] = self._phases_j.get(self.phase, 0.0) + energy_j
+        self._follow_power(answered_s)
 
     def settle(self, settlement: Settlement) -> Totals:
         """Take in what was learnt of the first snapshot: what it should have said was drawn before the session.
@@ -162,9 +178,34 @@ class Footprint:
             if one.channel in self.start_edges_j:
                 self.start_edges_j[one.channel] = one.edge_j
                 amended += Totals(gpu_j=-one.energy_j, kg_co2e=-one.energy_j * self.kg_per_joule)
-        self.totals += amended
-        self.phases_j["startup"] = self.phases_j.get("startup", 0.0) + amended.energy_j
+        self._taken += amended
+        startup_j = self._phases_j.get("startup", 0.0)
+        in_startup_j = max(amended.energy_j, -startup_j)
+        self._phases_j["startup"] = startup_j + in_startup_j
+        self._phases_j[self.phase] = self._phases_j.get(self.phase, 0.0) + amended.energy_j - in_startup_j
         return amended
+
+    def bridge(self, now_s: float) -> float | None:
+        """Let the mean power of late stand in for the instruments since the last snapshot, which do not answer.
+
+        Args:
+            now_s: Monotonic time up to which it is to do so, in seconds.
+
+        Returns:
+            That power, in watts; None where they have never answered.
+        """
+        taken, answered_s = self._taken, self._answered_s
+        if answered_s is None:
+            return None
+        gap_s = max(0.0, now_s - answered_s)
+        mean_w = self.power_w or (taken.energy_j / taken.duration_s if taken.duration_s else 0.0)
+        gap_j, gpu_share = mean_w * gap_s, taken.gpu_j / taken.energy_j if taken.energy_j else 1.0
+        doubt_j = max(mean_w, self._peak_w - mean_w) * gap_s
+        parts_j = (gpu_share * gap_j, (1 - gpu_share) * gap_j, gap_j, doubt_j)
+        bridged = taken + Totals(*parts_j, gap_j * self.kg_per_joule, gap_s)
+        if bridged.energy_j >= self._bridged.energy_j:
+            self._bridged = bridged
+        return mean_w
 
     @property
     def time_s(self) -> float:
@@ -176,25 +217,31 @@ class Footprint:
         """What each instrument may not have shown at the last snapshot, in joules."""
         return {channel: reading.edge_j for channel, reading in [*self._last.items()]}
 
+    def land(self) -> None:
+        """Let the last snapshot stand alone again: it was asked for, and the instruments answered."""
+        self._bridged = Totals()
+
     def mark(self) -> None:
         """Remember this moment as the last at which training was seen to be alive."""
-        self._marked = (self.totals, dict(self.phases_j))
+        self._marked = (self.totals, self.phases_j)
 
     def rewind(self) -> None:
         """Forget what was spent since the last `mark`; only after the last `take`."""
-        self.totals, self.phases_j = self._marked
+        self._taken, self._phases_j = self._marked
+        self._bridged = Totals()
 
     def _follow_power(self, now_s: float) -> None:
         if self._power_since is None:
             self._power_since = (now_s, 0.0)
         since_s, since_j = self._power_since
         if now_s - since_s >= self._power_window_s:
-            self.power_w = (self.totals.energy_j - since_j) / (now_s - since_s)
-            self._power_since = (now_s, self.totals.energy_j)
+            self.power_w = (self._taken.energy_j - since_j) / (now_s - since_s)
+            self._peak_w = max(self._peak_w, self.power_w)
+            self._power_since = (now_s, self._taken.energy_j)
 
     def _ask_intensity(self) -> None:
         try:
-            intensity = self._source.at(self._now())
+            intensity = self._source.at(self._now()) or self.intensity
             if not 0.0 <= intensity.g_co2e_per_kwh < math.inf:
                 raise ValueError(f"{intensity.g_co2e_per_kwh} gCO2e/kWh")
             self.intensity = intensity

@@ -88,6 +88,8 @@ class Recorder:
 
     def epoch(self, step: int, start: Border, end: Border, row: Mapping[str, float]) -> None:
         """Record the end of an epoch, as soon as all is known of its two ends."""
+        if self._journal is None:
+            return
         metrics = {key: value if math.isfinite(value) else None for key, value in row.items()}
         self._epochs.append(_Epoch(self._ledger.epochs, step, start, end, metrics))
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import os
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -25,6 +26,8 @@ from wattloop.units import J_PER_KWH, format_co2e, format_energy
 log = logging.getLogger("wattloop")
 
 LOG_EVERY_N_STEPS = 50
+SILENCE_S = 5.0
+"""Instruments that do not answer for longer are worth a warning; at the end of a run, a tenth of that is."""
 
 
 class Run:
@@ -72,7 +75,7 @@ class Run:
         self._epoch_first_step = 0
         self._last_epoch = Totals()
         self._over: str | None = None
-        self._budget_warned = False
+        self._budget_warned = self._silence_warned = False
         self._log_every = LOG_EVERY_N_STEPS
         self._attention: float = math.inf
         self._next_log: float = math.inf
@@ -177,6 +180,7 @@ class Run:
         """
         if self.running:
             self.refresh()
+            self._mind_silence(SILENCE_S / 10)
             self._leave(status)
 
     def _leave(self, status: str, amend: Callable[[], None] = lambda: None) -> None:
@@ -208,6 +212,7 @@ class Run:
     def _attend(self) -> bool:
         self.should_log = self.steps_done >= self._next_log
         sync = self.steps_done >= self._next_sync
+        self._mind_silence(SILENCE_S)
         # Plan first, then look at the budget: the sampler's thread writes them in the other order, so none is missed.
         self._plan()
         if sync or self._ranks.world_size == 1:
@@ -281,9 +286,26 @@ class Run:
 
     def refresh(self) -> None:
         """Read the meters now; where they do not answer at once, what they said last stands."""
-        if self._sampler is not None and self._footprint is not None and self.running:
-            self._sampler.read()
-            self._footprint.mark()
+        sampler, footprint = self._sampler, self._footprint
+        if sampler is None or footprint is None or not self.running:
+            return
+        if sampler.read():
+            footprint.land()
+        else:
+            self._mind_silence(0.0)
+        footprint.mark()
+
+    def _mind_silence(self, patience_s: float) -> None:
+        """Let the mean power stand in for instruments that have been silent for longer than `patience_s` seconds."""
+        sampler, footprint = self._sampler, self._footprint
+        if sampler is None or footprint is None or (silent_s := sampler.silent_s) <= patience_s or not self.running:
+            return
+        mean_w = footprint.bridge(time.monotonic())
+        self._check_budget()
+        if patience_s and not self._silence_warned:
+            self._silence_warned = True
+            power = "nothing" if mean_w is None else f"their last mean power, {mean_w:.0f} W,"
+            log.warning("the instruments have not answered for %.1f s; %s fills the gap", silent_s, power)
 
     # -- in the sampler's thread ----------------------------------------------------------------------------------
 

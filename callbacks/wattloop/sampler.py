@@ -32,12 +32,14 @@ class Snapshot(msgspec.Struct, frozen=True):
     """All channels at one moment.
 
     Attributes:
-        time_s: Monotonic time of the read, in seconds.
+        time_s: Monotonic time at which the read began, in seconds.
         readings: One reading per channel.
+        took_s: How long the read took, in seconds.
     """
 
     time_s: float
     readings: tuple[Reading, ...]
+    took_s: float = 0.0
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -113,6 +115,7 @@ class Sampler:
         self._listeners: dict[weakref.WeakMethod[Listener], float] = {}
         self._asked = self._served = 0
         self._missed = 0  # the last request that was given up
+        self._busy_since_s: float | None = clock()  # when the thread last turned to the meters; None while it rests
         self._closing = self._changed = self._warned = False
         self._thread = threading.Thread(target=self._run, name="wattloop-sampler", daemon=True)
         self._thread.start()
@@ -150,6 +153,12 @@ class Sampler:
                 self._missed = ticket
             return self._served >= ticket
 
+    @property
+    def silent_s(self) -> float:
+        """For how long the meters have been asked by now without an answer, in seconds."""
+        since_s = self._busy_since_s
+        return 0.0 if since_s is None else max(0.0, self._clock() - since_s)
+
     def close(self, timeout_s: float = READ_TIMEOUT_S) -> None:
         """End the thread; one that hangs in a driver call is left to die with the process."""
         with self._wake:
@@ -166,11 +175,12 @@ class Sampler:
         requested, due = True, instruments
         try:
             while not self._closing:
-                now_s = self._clock()
+                self._busy_since_s = now_s = self._clock()
                 for instrument in instruments if requested else due:
                     instrument.read(now_s, requested)
                 if requested or due:
-                    self._publish(Snapshot(now_s, tuple(r for i in instruments for r in i.readings)))
+                    readings = tuple(reading for instrument in instruments for reading in instrument.readings)
+                    self._publish(Snapshot(now_s, readings, self._clock() - now_s))
                 with self._wake:
                     self._served = asked
                     self._changed = False
@@ -179,6 +189,7 @@ class Sampler:
                     now_s = self._clock()
                     look_s = min((i.next_look_s(now_s) for i in instruments), default=math.inf)
                     next_s = min((i.due_s(interval_s) for i in instruments), default=math.inf)
+                    self._busy_since_s = None
                     self._wake.wait_for(
                         lambda: self._closing or self._changed or self._asked > self._served,
                         min(next_s - now_s, look_s - now_s, IDLE_INTERVAL_S),
@@ -186,7 +197,7 @@ class Sampler:
                     # A request that comes after this is for a later reading, even if one is due now.
                     asked = self._asked
                     requested = asked > self._served
-                now_s = self._clock()
+                self._busy_since_s = now_s = self._clock()
                 if look_s <= now_s and not self._closing:
                     self._settle([correction for i in instruments for correction in i.look()])
                 due = [i for i in instruments if i.due_s(interval_s) <= now_s]

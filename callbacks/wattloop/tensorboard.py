@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 log = logging.getLogger("wattloop")
@@ -59,7 +59,7 @@ def add_layout(writer: Any, prefix: str = "") -> None:
 
 
 class EventFile:
-    """A TensorBoard event file of our own, where no framework keeps one.
+    """A TensorBoard event file of our own, where no framework keeps one; a full disk ends it with one warning.
 
     Args:
         log_dir: Folder of the file.
@@ -71,6 +71,7 @@ class EventFile:
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+        self._broken = False
         self._writer = EventFileWriter(os.fspath(log_dir), filename_suffix=".wattloop")
         self._write(layout(), 0)
 
@@ -83,11 +84,21 @@ class EventFile:
     def _write(self, summary: Any, step: int) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
-        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        event = Event(wall_time=time.time(), step=step, summary=summary)
+        self._tried(lambda: self._writer.add_event(event))
 
     def close(self) -> None:
         """Write out what is pending and close the file."""
-        self._writer.close()
+        self._tried(self._writer.close)
+
+    def _tried(self, call: Callable[[], object]) -> None:
+        if self._broken:
+            return
+        try:
+            call()
+        except Exception as error:
+            self._broken = True
+            log.warning("the TensorBoard event file of this run ends here: %s", error)
 
 
 def event_file(log_dir: str | os.PathLike[str] | None) -> EventFile | None:

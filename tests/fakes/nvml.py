@@ -6,10 +6,7 @@ The configuration text and the names of calls are documented at the top of ``fak
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
-import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -18,6 +15,8 @@ from types import TracebackType
 from typing import Literal
 
 import pynvml
+
+from fakes.compiled import compiled
 
 Call = Literal[
     "init",
@@ -51,22 +50,13 @@ NO_DEVICE = -1
 """The device of calls that name none (``init``, ``count``, ...)."""
 
 
-@cache
 def build() -> Path:
-    """Compile the library once per content of its source; safe in parallel test processes.
+    """Compile the library.
 
     Returns:
         Path of a file named ``libnvidia-ml.so.1``, alone in its folder.
     """
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
-    library = Path(tempfile.gettempdir()) / f"fake-nvml-{os.getuid()}-{digest}" / "libnvidia-ml.so.1"
-    if not library.exists():
-        library.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = library.with_name(f"{os.getpid()}.so")
-        flags = ["-shared", "-fPIC", "-O2", "-pthread", "-Wl,-soname,libnvidia-ml.so.1"]
-        subprocess.run(["cc", *flags, "-o", str(unfinished), str(SOURCE), "-lm"], check=True)
-        unfinished.rename(library)
-    return library
+    return compiled(SOURCE, "libnvidia-ml.so.1", "-pthread", "-Wl,-soname,libnvidia-ml.so.1", "-lm")
 
 
 @cache

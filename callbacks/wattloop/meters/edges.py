@@ -24,6 +24,8 @@ IRREGULAR = 0.25
 """A counter whose periods differ by more than this share is not interpolated."""
 ASSUMED_S = 0.1
 """Period assumed of a counter of which nothing is known, in seconds; NVIDIA documents none, 10-100 ms are reported."""
+MOST_MARKS = 8
+"""Readings that wait to be settled at a time."""
 RHYTHM_S = 60.0
 """Longest time for which a rhythm is trusted without another look, in seconds."""
 RESYNC = 1.0
@@ -64,6 +66,7 @@ class EdgeWatch:
     Attributes:
         period_s: The period, in seconds; `ASSUMED_S` as long as it is not known, the longest seen where it varies.
         regular: The period is known, long enough to see two edges apart, and keeps within `IRREGULAR`.
+        resync_s: When the rhythm is to be looked at again, monotonic, in seconds; infinite where there is none.
         peak_w: Highest mean power seen over one period, in watts; 0.0 before any.
     """
 
@@ -73,13 +76,18 @@ class EdgeWatch:
         self.peak_w = 0.0
         self._periods: deque[float] = deque(maxlen=9)
         self._first_edge_s: float | None = None
-        self._resync_s = math.inf
+        self.resync_s = math.inf
         self._resyncing = False
         self._marks: list[_Mark] = []
         self._look: tuple[float, float] | None = None
         self._edge_s: float | None = None
         self._near_edge_s: float | None = None  # the same, if every look since saw the counter stand
         self._until_s = 0.0
+
+    def forget(self) -> None:
+        """Drop what is being watched for, as the counter told something untrue; its rhythm is still its own."""
+        self._look = self._near_edge_s = None
+        self._marks.clear()
 
     @property
     def learnt(self) -> bool:
@@ -93,9 +101,9 @@ class EdgeWatch:
 
     def wants_look(self, now_s: float) -> bool:
         """Tell whether there is something to learn from another look."""
-        if now_s >= self._resync_s:
+        if now_s >= self.resync_s:
             self._until_s = max(self._until_s, now_s + PATIENCE * self.period_s)
-            self._resync_s = math.inf
+            self.resync_s = math.inf
             self._resyncing = True
         return (bool(self._marks) or self._resyncing) and now_s < self._until_s
 
@@ -124,11 +132,10 @@ class EdgeWatch:
         now_s = (before_s + after_s) / 2
         if self._look is not None and now_s - self._look[0] > max(3 * self.gap_s, self.period_s / 2):
             # More than one edge may have passed unseen.
-            self._look = self._near_edge_s = None
-            self._marks.clear()
+            self.forget()
         settled = self._edge(now_s, value_j)
         self._look = (now_s, value_j)
-        if mark_s is not None:
+        if mark_s is not None and len(self._marks) < MOST_MARKS:
             self._marks.append(_Mark(mark_s, now_s, power_w, value_j))
             self._until_s = now_s + PATIENCE * self.period_s * (1 if self.learnt else LEARNT + 1)
         return settled
@@ -189,7 +196,7 @@ class EdgeWatch:
                 self._first_edge_s = edge_s
         self._first_edge_s = edge_s if self._first_edge_s is None else self._first_edge_s
         self._edge_s = edge_s
-        self._resync_s = edge_s + min(max(RESYNC * (edge_s - self._first_edge_s), 5 * self.period_s), RHYTHM_S)
+        self.resync_s = edge_s + min(max(RESYNC * (edge_s - self._first_edge_s), 5 * self.period_s), RHYTHM_S)
 
     def _settled(self, mark: _Mark) -> Settled:
         ahead_s = min(max(mark.edge_s - mark.taken_s, 0.0), self.period_s)

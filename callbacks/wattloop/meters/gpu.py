@@ -64,6 +64,7 @@ class Gpu:
         self._asked_s, self._took_s, self._now_w = self._time_s, 0.0, 0.0
         # Settled by the counter; with gaps filled in; and as shown, with what the counter is known to owe.
         self._settled_j = self._filled_j = self._shown_j = 0.0
+        self._peak_w = 0.0
         self._modelled_j = self._uncertainty_j = 0.0
         self._watch = EdgeWatch()
         self._marks: dict[float, tuple[float, float]] = {}
@@ -99,12 +100,14 @@ class Gpu:
         Args:
             mark_s: Time under which a correction of this reading is wanted; None for none.
         """
-        gap_j = 0.0
+        gap_j = gap_doubt_j = 0.0
+        now_s = self._clock()
         try:
-            value = self._ask()
+            value = self._ask(now_s)
         except Failed as error:
-            self._lose(error)
-            gap_j = self._power_w * (self._clock() - self._time_s)
+            self._lose(error, now_s)
+            gap_s = self._clock() - self._time_s
+            gap_j, gap_doubt_j = self._power_w * gap_s, self._doubt_w * gap_s
         else:
             self._take(value)
             if self._to_check and mark_s is None:
@@ -119,7 +122,7 @@ class Gpu:
             kind="gpu",
             energy_j=self._shown_j,
             method=self.method,
-            uncertainty_j=self._uncertainty_j + unsettled_j,
+            uncertainty_j=self._uncertainty_j + max(unsettled_j, gap_doubt_j),
             modelled_j=self._modelled_j + unsettled_j,
             edge_j=self._edge_j(),
             shared=self._shared,
@@ -144,6 +147,12 @@ class Gpu:
         except Failed:
             return []
 
+    @property
+    def _doubt_w(self) -> float:
+        """How far the power of a time that was not measured may be from the last mean, in watts."""
+        highest_w = max(self._peak_w or self._limit_w, self._watch.peak_w)
+        return max(self._power_w, highest_w - self._power_w)
+
     def _edge_j(self) -> float:
         if self.method != "counter":
             return 0.0
@@ -161,11 +170,17 @@ class Gpu:
         self._settle(self._watch.look(self._time_s, self._time_s, self._value, mark_s, self._now_w))
 
     def next_look_s(self, now_s: float) -> float | None:
-        """Return when to look again for the counter's next edge; None when there is nothing to correct."""
-        if self._watch.wants_look(now_s):
+        """Return when to look again for the counter's next edge; None when there is nothing to learn."""
+        if self.wants_look(now_s):
             return now_s + max(self._watch.gap_s, LOOK_SHARE * self._took_s)
-        self._marks.clear()
-        return None
+        return self._watch.resync_s if self._watch.resync_s < math.inf else None
+
+    def wants_look(self, now_s: float) -> bool:
+        """Tell whether to look now."""
+        wanted = self._watch.wants_look(now_s)
+        if not wanted:
+            self._marks.clear()
+        return wanted
 
     def look(self) -> list[Correction]:
         """Look for the counter's next edge, and return what that tells of marked readings."""
@@ -174,6 +189,10 @@ class Gpu:
             value = self._source(self._gate, self._handle)
         except Failed:
             self._marks.clear()
+            return []
+        if not self._can_gain(value - self._value, self._clock() - self._time_s):
+            # The next reading says so.
+            self._forget_marks()
             return []
         self._settle(self._watch.look(before_s, self._clock(), value))
         corrections, self._corrections = self._corrections, []
@@ -187,9 +206,16 @@ class Gpu:
                 edge_j = one.error_j + self._took_s * self._watch.peak_w + RESOLUTION_J
                 self._corrections.append(Correction(self.uuid, one.mark_s, energy_j, edge_j))
 
-    def _ask(self) -> float:
+    def _forget_marks(self) -> None:
+        self._marks.clear()
+        self._watch.forget()
+
+    def _can_gain(self, gained_j: float, dt_s: float) -> bool:
+        return self._can_draw(gained_j / (dt_s + self._watch.period_s))
+
+    def _ask(self, now_s: float) -> float:
         if self._back_off_s:
-            if self._clock() < self._retry_s:
+            if now_s < self._retry_s:
                 raise Failed("it is lost")
             # A handle does not survive a reset of its GPU.
             self._handle = self._gate("nvmlDeviceGetHandleByUUID", self.uuid)
@@ -199,8 +225,7 @@ class Gpu:
         self._asked_s, self._took_s = (before_s + after_s) / 2, after_s - before_s
         return value
 
-    def _lose(self, error: Failed) -> None:
-        now_s = self._clock()
+    def _lose(self, error: Failed, now_s: float) -> None:
         if now_s >= self._retry_s:
             self._back_off_s = min(max(BACK_OFF_S[0], 2 * self._back_off_s), BACK_OFF_S[1])
             self._retry_s = now_s + self._back_off_s
@@ -219,21 +244,23 @@ class Gpu:
         if self.method == "counter":
             gained_j = value - self._value
             since_s, since = self._anchor
-            if not self._can_draw(gained_j / (now_s - since_s + self._watch.period_s)):
+            if not self._can_gain(gained_j, now_s - since_s):
                 self._warn(f"its energy counter moved by {gained_j:.0f} J in {dt_s:.2f} s")
                 gained_j, measured = self._power_w * dt_s, False
                 self._anchor = (now_s, value)
-                self._marks.clear()
+                self._forget_marks()
             elif now_s - since_s >= (self._watch.period_s if value != since else COUNTER_INTERVAL_S):
                 self._power_w = (value - since) / (now_s - since_s)
+                self._peak_w = max(self._peak_w, self._power_w)
                 self._anchor = (now_s, value)
         else:
             gained_j, measured = (self._value + value) / 2 * dt_s, not was_lost
             self._power_w = value
+            self._peak_w = max(self._peak_w, value)
             self._uncertainty_j += POWER_ERROR * gained_j if measured else 0.0
         if not measured:
             self._modelled_j += gained_j
-            self._uncertainty_j += gained_j
+            self._uncertainty_j += self._doubt_w * dt_s
         self._settled_j += gained_j
         self._value, self._time_s = value, now_s
         self._back_off_s = self._retry_s = 0.0

@@ -119,7 +119,7 @@ class NvmlMeter:
     def look(self) -> tuple[Correction, ...]:
         """Return what the counters tell of marked readings."""
         now_s = self._clock()
-        return tuple(one for gpu in self._gpus if gpu.next_look_s(now_s) is not None for one in gpu.look())
+        return tuple(one for gpu in self._gpus if gpu.wants_look(now_s) for one in gpu.look())
 
     def close(self) -> None:
         """Shut NVML down; it counts its users, so others are not disturbed."""
