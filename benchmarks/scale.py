@@ -4,12 +4,12 @@ Run it where wattloop is installed, with ``nvidia-ml-py`` and a C compiler::
 
     python benchmarks/scale.py [--json FILE] [--only share memory life] [--seconds 60]
 
-It takes some four minutes. Everything is measured in fresh processes, on a fake NVML that answers at once: of a real
+It takes some three minutes. Everything is measured in fresh processes, on a fake NVML that answers at once: of a real
 driver, a call's own time comes on top, so calls per second are given too.
 
 * **Share**: CPU time of the sampler's thread by its own clock over `--seconds`, after the first ten (in which it learns
   the counters' rhythm, and which are given apart), while the training thread sleeps. All machines are measured side by
-  side: each is busy for less than a thousandth of the time.
+  side: each is busy for less than a hundredth of the time.
 * **Memory**: what is held above what was there before wattloop was imported: resident memory, its peak by the kernel's
   high-water mark, in bare Python and where torch is imported already, which needs much of the same; and Python's own
   by tracemalloc. Each in its own process, over some seconds of training; `tests/test_scale.py` tells of weeks.

@@ -68,6 +68,8 @@ class Load:
     def __call__(self, step: int) -> None:
         self.began_s.append(time.monotonic())
         if step == 0:
+            # The start of the run lies in a refresh of its own, in which nothing is drawn.
+            time.sleep(0.006)
             self.power_on()
         self.work(step)
         if step == self.steps - 1:
