@@ -103,14 +103,21 @@ def become(front: Front, end: str, folder: Path) -> None:
     Child(front, end, folder).train()
 
 
+def answer(word: str) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     named = {front.name: front for front in fronts()}
     for front in named.values():
-        front.train(front.callback(region="FR"), Path(sys.argv[1]) / front.name, 1, 2, log_every=1, work=lambda step: None)
+        front.train(
+            front.callback(region="FR"), Path(sys.argv[1]) / front.name, 1, 2, log_every=1, work=lambda step: None
+        )
     # A child that ends cleans up what is its own, and not all that was ever imported.
     gc.collect()
     gc.freeze()
-    print("ready", flush=True)
+    answer("ready")
     for line in sys.stdin:
         name, folder, *ends = line.split()
         children = {}
@@ -126,7 +133,7 @@ def main() -> None:
             child, status = os.wait()
             code = os.waitstatus_to_exitcode(status)
             (children[child] / "end.json").write_text(json.dumps({"code": code, "ended_s": time.monotonic()}))
-        print("done", flush=True)
+        answer("done")
 
 
 if __name__ == "__main__":
