@@ -230,3 +230,50 @@ def test_time_is_asked_for_aware() -> None:
     grid = Grid()
     Footprint(grid)
     assert grid.asked_for[0].tzinfo is not None
+
+
+def test_the_mean_power_stands_in_for_instruments_that_are_silent_until_they_answer() -> None:
+    footprint = Footprint(ConstantIntensity(500.0, "a test"), pue=1.2, power_window_s=1.0)
+    assert footprint.bridge(0.0) is None
+    for second, energy_j in enumerate([0.0, 100.0, 200.0, 600.0, 700.0]):
+        footprint.take(Snapshot(float(second), (gpu(energy_j),)))
+    footprint.phase = "train"
+    assert footprint.bridge(14.0) == 100.0
+    totals = footprint.totals
+    assert (totals.energy_j, totals.modelled_j, totals.duration_s) == (1700.0, 1000.0, 14.0)
+    assert totals.kg_co2e == pytest.approx(1700.0 / KWH * 1.2 * 0.5)
+    assert totals.uncertainty_j == 3000.0  # it has been seen to draw 400 W
+    assert footprint.phases_j == {"startup": 700.0, "train": 1000.0}
+
+    footprint.take(Snapshot(14.5, (gpu(1000.0),)))
+    assert footprint.totals.energy_j == 1700.0, "what was shown does not fall by itself"
+    footprint.take(Snapshot(15.0, (gpu(1800.0),)))
+    assert footprint.totals == Totals(gpu_j=1800.0, kg_co2e=pytest.approx(1800.0 / KWH * 1.2 * 0.5), duration_s=15.0)
+    assert footprint.phases_j == {"startup": 700.0, "train": 1100.0}
+
+
+def test_what_stood_in_ends_when_the_instruments_were_asked_and_answered() -> None:
+    footprint = Footprint(ConstantIntensity(500.0, "a test"))
+    footprint.take(Snapshot(0.0, (gpu(0.0),)))
+    footprint.take(Snapshot(1.0, (gpu(100.0),)))
+    footprint.bridge(11.0)
+    footprint.take(Snapshot(11.0, (gpu(150.0),)))
+    footprint.land()
+    assert (footprint.totals.energy_j, footprint.totals.modelled_j) == (150.0, 0.0)
+
+
+def test_what_a_dead_session_bridged_is_forgotten_with_it() -> None:
+    footprint = Footprint(ConstantIntensity(500.0, "a test"))
+    footprint.take(Snapshot(0.0, (gpu(0.0),)))
+    footprint.take(Snapshot(1.0, (gpu(100.0),)))
+    footprint.mark()
+    footprint.bridge(11.0)
+    footprint.rewind()
+    assert footprint.totals.energy_j == 100.0
+
+
+def test_power_is_over_the_time_until_the_instruments_answered() -> None:
+    footprint = Footprint(ConstantIntensity(500.0, "a test"))
+    footprint.take(Snapshot(0.0, (gpu(0.0),)))
+    footprint.take(Snapshot(1.0, (gpu(300.0),), took_s=2.0))
+    assert footprint.power_w == 100.0

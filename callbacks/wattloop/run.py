@@ -304,9 +304,9 @@ class Run:
         self._check_budget()
         if patience_s and not self._silence_warned:
             self._silence_warned = True
-            instead = "nothing is counted"
-            if mean_w is not None:
-                instead = f"their last mean power, {mean_w:.0f} W, fills the gap"
+            instead = (
+                "nothing is counted" if mean_w is None else f"their last mean power, {mean_w:.0f} W, fills the gap"
+            )
             log.warning("the instruments have not answered for %.1f s; %s", silent_s, instead)
 
     # -- in the sampler's thread ----------------------------------------------------------------------------------

@@ -103,6 +103,11 @@ def become(front: Front, end: str, folder: Path) -> None:
     Child(front, end, folder).train()
 
 
+def answer(word: str) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     named = {front.name: front for front in fronts()}
     for front in named.values():
@@ -112,7 +117,7 @@ def main() -> None:
     # A child that ends cleans up what is its own, and not all that was ever imported.
     gc.collect()
     gc.freeze()
-    print("ready", flush=True)
+    answer("ready")
     for line in sys.stdin:
         name, folder, *ends = line.split()
         children = {}
@@ -128,7 +133,7 @@ def main() -> None:
             child, status = os.wait()
             code = os.waitstatus_to_exitcode(status)
             (children[child] / "end.json").write_text(json.dumps({"code": code, "ended_s": time.monotonic()}))
-        print("done", flush=True)
+        answer("done")
 
 
 if __name__ == "__main__":

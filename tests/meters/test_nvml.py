@@ -500,6 +500,41 @@ def test_a_lost_board_is_sought_by_uuid_ever_more_rarely() -> None:
     assert [at_s - start_s for at_s in machine.board.lookups_s] == [1, 3, 7, 15, 31, 63, 123, 183, 243]
 
 
+def test_a_board_is_sought_at_the_beat_on_which_its_pause_ends() -> None:
+    machine = Machine()
+    ticking = iter(range(100))
+    meter = NvmlMeter(nvml=machine, environ={}, clock=lambda: machine.now_s + next(ticking) * 1e-6)
+    machine.board.lost = True
+    machine.board.lookups_s.clear()
+    for _ in range(3):
+        ticking = iter(range(100))
+        meter.read()
+        machine.now_s += 1
+    assert len(machine.board.lookups_s) == 1
+
+
+def test_a_gap_is_as_uncertain_as_the_power_seen_before_it() -> None:
+    machine = Machine()
+    meter = machine.open()
+    for watts in (500, 100):
+        machine.run(watts, 1)
+        meter.read()
+    machine.board.lost = True
+    machine.run(450, 10)
+    reading = only(meter)
+    assert (reading.energy_j, reading.uncertainty_j) == pytest.approx((600 + 10 * 100, 10 * (500 - 100)))
+
+
+def test_of_a_board_of_which_no_power_was_seen_the_limit_is_believed() -> None:
+    machine = Machine()
+    machine.board.usage_w = 50.0
+    meter = machine.open()
+    machine.board.lost = True
+    machine.run(600, 10)
+    reading = only(meter)
+    assert (reading.energy_j, reading.uncertainty_j) == pytest.approx((10 * 50, 10 * (700 - 50)))
+
+
 def test_a_board_that_returned_is_given_up_as_slowly_as_the_first_time() -> None:
     machine = Machine()
     meter = machine.open()
@@ -690,3 +725,29 @@ def test_a_binding_that_answers_in_bytes_is_understood() -> None:
             return board.uuid.encode()
 
     assert only(Bytes().open()).channel == "GPU-aa"
+
+
+def test_a_counter_that_leaps_while_it_is_watched_teaches_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    machine = Machine()
+    meter = machine.open()
+    leap_j = 0.0
+
+    def run(seconds: float) -> None:
+        machine.run(300, seconds)
+        machine.board.counter_j = 5e6 + 6 * math.floor(machine.board.drawn_j / 6) + leap_j  # it moves every 20 ms
+
+    for _ in range(5):
+        run(1)
+        before = meter.mark(machine.now_s)[0]
+        for _ in range(200):
+            run(0.002)
+            meter.look()
+    assert meter.mark(machine.now_s)
+    leap_j = 1e6
+    run(0.002)
+    assert meter.look() == ()
+    run(1)
+    reading = only(meter)
+    assert reading.edge_j <= before.edge_j * 1.01
+    assert reading.energy_j == pytest.approx(machine.board.drawn_j, rel=0.1)
+    assert len(warnings(caplog)) == 1
