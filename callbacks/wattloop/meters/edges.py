@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from statistics import median
+from statistics import fmean, median
 
 import msgspec
 
@@ -182,7 +182,7 @@ class EdgeWatch:
         if not self.regular:
             self.period_s = max(self._periods)
         elif abs(self.period_s - middle_s) > tolerance_s or self._first_edge_s is None:
-            self.period_s = middle_s
+            self.period_s = fmean(self._periods)
 
     def _follow(self, edge_s: float) -> None:
         """Keep the rhythm: the further apart two edges are, the better they tell the period between them."""
@@ -194,6 +194,7 @@ class EdgeWatch:
                 self.period_s = period_s
             elif beats > len(self._periods):
                 self._first_edge_s = edge_s
+                self._resyncing = True  # until the next edge, which tells the period anew
         self._first_edge_s = edge_s if self._first_edge_s is None else self._first_edge_s
         self._edge_s = edge_s
         self.resync_s = edge_s + min(max(RESYNC * (edge_s - self._first_edge_s), 5 * self.period_s), RHYTHM_S)
