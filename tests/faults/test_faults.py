@@ -276,6 +276,8 @@ MOVED_SAID = r"GPU GPU-a0b1c200-\S+: its energy counter moved by -?\d+ J in [\d.
 SILENT_SAID = r"the instruments have not answered for [\d.]+ s; their last mean power, \d+ W, fills the gap"
 MODELLED_SAID = r"nothing can be measured here, so the CPU's energy is modelled: .*"
 GRID_SAID = r"carbon intensity is not to be had \(.*\); the last one known stays in use"
+MOVED = {"warns": (MOVED_SAID,), "lost_s": INTERVAL_S, "measured": (0.5, 0.999), "doubt": 1.0}
+"""The interval in which a counter lies is lost, and filled by the mean power till then."""
 LONG = {"steps": 100, "step_s": 0.018}
 """Long enough for a lost board to be asked again, a second later."""
 BACK = {**LONG, "measured": (0.5, 1.0), "doubt": 1.0}
@@ -314,14 +316,14 @@ ROWS = [
     ),
     Row("unknown error", {25: error("all", 999)}, warns=(LOST_SAID.replace("GPU is lost", "Unknown Error"),),
         measured=(0.1, 0.9), doubt=3.0),
-    Row("counter leaps", {15: leap(1e6)}, warns=(MOVED_SAID,), measured=(0.5, 0.999), doubt=1.0),
-    Row("counter leaps at the start", {0: leap(1e6)}, warns=(MOVED_SAID,), measured=(0.5, 0.999), doubt=1.0),
-    Row("counter leaps at a border", {20: leap(1e6)}, warns=(MOVED_SAID,), measured=(0.5, 0.999), doubt=1.0),
-    Row("counter falls", {15: leap(-50.0)}, warns=(MOVED_SAID,), measured=(0.5, 0.999), doubt=1.0,
+    Row("counter leaps", {15: leap(1e6)}, **MOVED),
+    Row("counter leaps at the start", {0: leap(1e6)}, **MOVED),
+    Row("counter leaps at a border", {20: leap(1e6)}, **MOVED),
+    Row("counter falls", {15: leap(-50.0)}, **MOVED,
         machine=f"{MACHINE};offset_j=100"),
-    Row("counter leaps and falls back", {15: leap(1e6), 20: leap(-1e6)}, warns=(MOVED_SAID,), measured=(0.3, 0.999),
-        doubt=1.5),
-    Row("counter begins again", {15: reset}, warns=(MOVED_SAID,), measured=(0.5, 0.999), doubt=1.0),
+    Row("counter leaps and falls back", {15: leap(1e6), 20: leap(-1e6)}, warns=(MOVED_SAID,), lost_s=2 * INTERVAL_S,
+        measured=(0.3, 0.999), doubt=1.5),
+    Row("counter begins again", {15: reset}, **MOVED),
     Row("hangs for ever", {25: hang("total_energy")}, warns=(SILENT_SAID,), steps=72, measured=(0.05, 0.9), doubt=6.0,
         hangs=True),
     Row("hangs in every call", {25: hang("all")}, warns=(SILENT_SAID,), steps=72, measured=(0.05, 0.9), doubt=6.0,
@@ -331,7 +333,7 @@ ROWS = [
     Row("every call takes 20 ms", {}, f"{MACHINE};latency.all=0.02", lost_s=0.4, measured=(0.8, 1.0),
         doubt=0.9),
     Row("a reading comes to take 20 ms", {5: latency("total_energy", 0.02)}, lost_s=INTERVAL_S, doubt=0.8),
-    Row("a reading comes to take 0.3 s", {5: latency("total_energy", 0.3)}, measured=(0.2, 1.0), doubt=3.0,
+    Row("a reading comes to take 0.3 s", {5: latency("total_energy", 0.3)}, measured=(0.0, 1.0), doubt=3.0,
         steps=80, lost_s=INTERVAL_S),
     Row("no permission for the counter", machine=f"{STEADY};error.total_energy=4;error.field_83=4"),
     Row(

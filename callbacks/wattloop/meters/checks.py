@@ -8,6 +8,8 @@ from statistics import fmean, stdev
 
 CHECKS = 20
 """Readings of a board after which it is checked."""
+LEAST_S = 10.0
+"""Time over which the two are compared at least, in seconds; a power reading may be the mean of the last one."""
 DISAGREE = 0.15
 """Relative difference of counter and power that is worth a warning; single boards were reported at 40 %."""
 
@@ -39,7 +41,7 @@ class CrossCheck:
         if isfinite(power_w):
             self._powers_w.append(power_w)
         begin_s, begin_j = self._begin
-        if not last or len(self._powers_w) < 2 or now_s <= begin_s:
+        if not last or len(self._powers_w) < 2 or now_s - begin_s < LEAST_S:
             return ""
         counter_w = (counter_j - begin_j) / (now_s - begin_s)
         mean_w, error_w = fmean(self._powers_w), stdev(self._powers_w) / sqrt(len(self._powers_w))
