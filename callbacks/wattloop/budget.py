@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Literal
 
 import msgspec
+
+from wattloop.footprint import Totals
+from wattloop.units import format_co2e, format_energy
+
+log = logging.getLogger("wattloop")
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,11 +57,38 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         return max(spent / limit for spent, limit in shares if limit is not None)
 
     def __str__(self) -> str:
-        from wattloop.units import format_co2e, format_energy
-
         limits = []
         if self.kg_co2e is not None:
             limits.append(format_co2e(self.kg_co2e))
         if self.kwh is not None:
             limits.append(format_energy(self.kwh))
         return " or ".join(limits)
+
+
+class BudgetWatch:
+    """Compares what a run has spent with what it may, and says so once.
+
+    Args:
+        budget: The budget; None for none, which is never spent.
+
+    Attributes:
+        over: Why the run is to stop, in words; None as long as it may go on.
+    """
+
+    def __init__(self, budget: Budget | None) -> None:
+        self._budget = budget
+        self._warned = False
+        self.over: str | None = None
+
+    def look(self, totals: Totals) -> bool:
+        """Compare; return True when that makes a reason to stop."""
+        budget = self._budget
+        if budget is None or self.over is not None or budget.used_fraction(totals.kwh, totals.kg_co2e) < 1.0:
+            return False
+        over = f"budget of {budget} spent: {format_co2e(totals.kg_co2e)}, {format_energy(totals.kwh)}"
+        if budget.on_exceed == "stop":
+            self.over = over
+        elif not self._warned:
+            self._warned = True
+            log.warning("%s; training goes on", over)
+        return self.over is not None

@@ -82,7 +82,9 @@ class LoopRun(Run):
         Args:
             batches: The batches, e.g. a `DataLoader`; their number is known in advance where it has a length.
         """
-        self._know_length(_length(batches))
+        length = _length(batches)
+        if length is not None:
+            self._progress.expect_epoch(length)
         self.enter_phase("train")
         try:
             for batch in batches:
@@ -95,14 +97,6 @@ class LoopRun(Run):
                     self._stop_if_due(self.should_stop)
         finally:
             self.enter_phase("other")
-
-    def _know_length(self, length: int | None) -> None:
-        if length is None:
-            return
-        if self._total_epochs is not None:
-            self._steps_per_epoch = length
-        elif self._total_steps is None:
-            self._total_steps = length
 
     def _stop_if_due(self, due: bool) -> None:
         if due and not self._stop_said:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Unpack
 
+from wattloop.budget import BudgetWatch
 from wattloop.footprint import Footprint, Totals
 from wattloop.forecast import Forecast, Forecaster
 from wattloop.ledger import Ledger
 from wattloop.meters import MeterOptions
 from wattloop.options import RunOptions, validated
+from wattloop.progress import LOG_EVERY_N_STEPS, Progress
 from wattloop.ranks import Ranks, SingleRank, detect
 from wattloop.recorder import Recorder
 from wattloop.rows import row
@@ -25,7 +27,6 @@ from wattloop.units import J_PER_KWH, format_co2e, format_energy
 
 log = logging.getLogger("wattloop")
 
-LOG_EVERY_N_STEPS = 50
 SILENCE_S = 5.0
 """Instruments that do not answer for longer are worth a warning; at the end of a run, a tenth of that is."""
 
@@ -41,8 +42,6 @@ class Run:
         **options: See `RunOptions`.
 
     Attributes:
-        steps_done: Steps done.
-        should_log: A row is due at this step.
         should_stop: The budget is spent, on whichever rank: training is to stop.
 
     Raises:
@@ -53,8 +52,7 @@ class Run:
     def __init__(self, **options: Unpack[RunOptions]) -> None:
         self.options = options
         self.settings = validated(options)
-        self.steps_done = 0
-        self.should_log = self.should_stop = False
+        self.should_stop = False
         self._ledger = Ledger()
         self._place_said = False
         self._reset()
@@ -69,17 +67,10 @@ class Run:
         self._recorder: Recorder | None = None
         self._seen_steps = 0
         self._forecaster = Forecaster()
-        self._total_steps: float | None = None
-        self._total_epochs: int | None = None
-        self._steps_per_epoch: float | None = None
-        self._epoch_first_step = 0
+        self._progress = Progress()
         self._last_epoch = Totals()
-        self._over: str | None = None
-        self._budget_warned = self._silence_warned = False
-        self._log_every = LOG_EVERY_N_STEPS
-        self._attention: float = math.inf
-        self._next_log: float = math.inf
-        self._next_sync: float = math.inf
+        self._watch = BudgetWatch(self.settings.budget)
+        self._silence_warned = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {"options": self.options, "steps": self.steps_done, "state": self.state_dict()}
@@ -87,7 +78,7 @@ class Run:
     def __setstate__(self, state: dict[str, Any]) -> None:
         Run.__init__(self, **state["options"])
         self.load_state_dict(state["state"])
-        self.steps_done = state["steps"]
+        self._progress.steps_done = state["steps"]
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -124,7 +115,8 @@ class Run:
         self._reset()
         settings = self.settings
         self._ranks = detect()
-        self._log_every = settings.log_every_n_steps or log_every_n_steps or LOG_EVERY_N_STEPS
+        every = settings.log_every_n_steps or log_every_n_steps or LOG_EVERY_N_STEPS
+        self._progress = Progress(every, self._ranks.cadence, settings.total_steps, settings.total_epochs)
         self._ledger.run_id = self.id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
         power_window_s = min(0.5, settings.interval_s)
         self._footprint = Footprint(settings.intensity, settings.pue, power_window_s, settings.fallback)
@@ -158,19 +150,16 @@ class Run:
         steps_per_epoch: float | None = None,
     ) -> None:
         """Learn where the run stands and how long it is, from a framework that knows only after `start`, as there."""
-        self.should_log = self.should_stop = False
-        self.steps_done = self._epoch_first_step = step
+        self.should_stop = False
+        self._progress.begin(step)
         self._forecaster = Forecaster(step)
         self.expect(total_steps, total_epochs, steps_per_epoch)
-        self._plan()
 
     def expect(
         self, total_steps: float | None, total_epochs: int | None = None, steps_per_epoch: float | None = None
     ) -> None:
         """Revise the length of the run, as in `start`."""
-        self._total_steps = self.settings.total_steps or total_steps
-        self._total_epochs = self.settings.total_epochs or total_epochs
-        self._steps_per_epoch = steps_per_epoch or self._steps_per_epoch
+        self._progress.expect(total_steps, total_epochs, steps_per_epoch)
 
     def finish(self, status: str = "finished") -> None:
         """End measuring; may be called at any time and any number of times.
@@ -206,29 +195,25 @@ class Run:
         Returns:
             True when something is due: see `should_log` and `should_stop`.
         """
-        self.steps_done += n
-        return self.steps_done >= self._attention and self._attend()
+        progress = self._progress
+        progress.steps_done += n
+        return progress.steps_done >= progress.attention and self._attend()
 
     def _attend(self) -> bool:
-        self.should_log = self.steps_done >= self._next_log
-        sync = self.steps_done >= self._next_sync
         self._mind_silence(SILENCE_S)
         # Plan first, then look at the budget: the sampler's thread writes them in the other order, so none is missed.
-        self._plan()
-        if sync or self._ranks.world_size == 1:
+        self._progress.attend()
+        if self._progress.sync_due or self._ranks.world_size == 1:
             self.check_stop()
+        if self.should_stop:
+            self._progress.hurry()
         return self.should_log or self.should_stop
-
-    def _plan(self) -> None:
-        self._next_log = (self.steps_done // self._log_every + 1) * self._log_every
-        self._next_sync = (self.steps_done // self._ranks.cadence + 1) * self._ranks.cadence
-        self._attention = 0 if self.should_stop else min(self._next_log, self._next_sync)
 
     def check_stop(self) -> bool:
         """Decide, together with all other ranks, whether training is to stop; all must ask at the same step."""
-        if self._ranks.any(self._over is not None):
+        if self._ranks.any(self._watch.over is not None):
             self.should_stop = True
-            self._attention = 0
+            self._progress.hurry()
         return self.should_stop
 
     def stopped(self, checkpoint: str | os.PathLike[str] | None) -> None:
@@ -240,7 +225,9 @@ class Run:
         if self._ranks.rank != 0:
             return
         saved = f", checkpoint in {os.fspath(checkpoint)}" if checkpoint is not None else ""
-        reason = f"{self._over or 'budget spent on another rank'}; training stops at step {self.steps_done}{saved}"
+        reason = (
+            f"{self._watch.over or 'budget spent on another rank'}; training stops at step {self.steps_done}{saved}"
+        )
         log.warning(reason)
         if self._recorder is not None:
             self._recorder.stop(self.steps_done, reason)
@@ -273,9 +260,7 @@ class Run:
             The row to log, as from `metrics`.
         """
         self.refresh()
-        if self._steps_per_epoch is None and self.steps_done > self._epoch_first_step:
-            self._steps_per_epoch = self.steps_done - self._epoch_first_step
-        self._epoch_first_step = self.steps_done
+        self._progress.epoch_end()
         self._forecaster.epoch_end()
         start, end = self._ledger.end_epoch()
         self._last_epoch = end.totals - start.settled
@@ -330,19 +315,20 @@ class Run:
             self._recorder.tick(steps, snapshot.time_s)
 
     def _check_budget(self) -> None:
-        budget, totals = self.settings.budget, self.totals
-        if budget is None or self._over is not None or budget.used_fraction(totals.kwh, totals.kg_co2e) < 1.0:
-            return
-        over = f"budget of {budget} spent: {format_co2e(totals.kg_co2e)}, {format_energy(totals.kwh)}"
-        if budget.on_exceed == "stop":
-            self._over = over
-            if self._ranks.world_size == 1:
-                self._attention = 0
-        elif not self._budget_warned:
-            self._budget_warned = True
-            log.warning("%s; training goes on", over)
+        if self._watch.look(self.totals) and self._ranks.world_size == 1:
+            self._progress.hurry()
 
     # -- what is known --------------------------------------------------------------------------------------------
+
+    @property
+    def steps_done(self) -> int:
+        """Steps done."""
+        return self._progress.steps_done
+
+    @property
+    def should_log(self) -> bool:
+        """A row is due at this step."""
+        return self._progress.log_due
 
     @property
     def id(self) -> str:
@@ -372,11 +358,7 @@ class Run:
     @property
     def total_steps(self) -> float | None:
         """Steps of the whole run; None as long as nobody knows."""
-        if self._total_steps is not None:
-            return self._total_steps
-        if self._total_epochs is not None and self._steps_per_epoch is not None:
-            return self._total_epochs * self._steps_per_epoch
-        return None
+        return self._progress.total_steps
 
     def forecast(self) -> Forecast | None:
         """Return what the whole run will have spent at its end; None as long as that cannot be known.
@@ -401,7 +383,7 @@ class Run:
         """Return the row to log, from the sampler's last reading; see `wattloop.rows.row` for its keys."""
         totals = self.totals
         # Right after its end, an epoch is still the one to show.
-        ended = self.steps_done <= self._epoch_first_step
+        ended = self.steps_done <= self._progress.epoch_first_step
         epoch = self._last_epoch if ended else totals - self._ledger.border.settled
         return row(totals, epoch, self._footprint, self.forecast(), self.settings.budget)
 

@@ -1,0 +1,94 @@
+"""Progress: how far a run is, how long it is, and at which steps there is something to do."""
+
+from __future__ import annotations
+
+import math
+
+LOG_EVERY_N_STEPS = 50
+
+
+class Progress:
+    """Counts steps, and says when one of them is more than a step.
+
+    Args:
+        log_every_n_steps: Steps between two rows.
+        cadence: Steps between two collectives; infinite for a single rank.
+        total_steps: Steps of the whole run, by the user; goes before what a framework says.
+        total_epochs: Epochs of the whole run, likewise.
+
+    Attributes:
+        steps_done: Steps done.
+        attention: The next step at which something is due; until then, a step is no more than a count.
+        epoch_first_step: Steps done when the current epoch began.
+        log_due: A row is due at this step.
+        sync_due: A collective is due at this step.
+    """
+
+    def __init__(
+        self,
+        log_every_n_steps: int = LOG_EVERY_N_STEPS,
+        cadence: float = math.inf,
+        total_steps: float | None = None,
+        total_epochs: int | None = None,
+    ) -> None:
+        self.steps_done = 0
+        self.attention: float = math.inf
+        self.log_due = self.sync_due = False
+        self._log_every, self._cadence = log_every_n_steps, cadence
+        self._next_log: float = math.inf
+        self._next_sync: float = math.inf
+        self._given_steps, self._given_epochs = total_steps, total_epochs
+        self._total_steps, self._total_epochs = total_steps, total_epochs
+        self._steps_per_epoch: float | None = None
+        self.epoch_first_step = 0
+
+    def begin(self, step: int) -> None:
+        """Stand at a step, as the first of an epoch."""
+        self.steps_done = self.epoch_first_step = step
+        self.log_due = self.sync_due = False
+        self._plan()
+
+    def attend(self) -> None:
+        """Find out what is due at this step, and plan ahead."""
+        self.log_due = self.steps_done >= self._next_log
+        self.sync_due = self.steps_done >= self._next_sync
+        self._plan()
+
+    def hurry(self) -> None:
+        """Make something due at the next step; from any thread."""
+        self.attention = 0
+
+    def _plan(self) -> None:
+        self._next_log = (self.steps_done // self._log_every + 1) * self._log_every
+        self._next_sync = (self.steps_done // self._cadence + 1) * self._cadence
+        self.attention = min(self._next_log, self._next_sync)
+
+    def expect(
+        self, total_steps: float | None, total_epochs: int | None = None, steps_per_epoch: float | None = None
+    ) -> None:
+        """Take what a framework says of the run's length; None where it does not know."""
+        self._total_steps = self._given_steps or total_steps
+        self._total_epochs = self._given_epochs or total_epochs
+        self._steps_per_epoch = steps_per_epoch or self._steps_per_epoch
+
+    def expect_epoch(self, steps: int) -> None:
+        """Take the length of the epoch that begins; a run of unknown length is taken to be that epoch."""
+        if self._total_epochs is not None:
+            self._steps_per_epoch = steps
+        elif self._total_steps is None:
+            self._total_steps = steps
+
+    def epoch_end(self) -> None:
+        """End an epoch; where nobody said how long epochs are, the first one tells."""
+        if self._steps_per_epoch is None and self.steps_done > self.epoch_first_step:
+            self._steps_per_epoch = self.steps_done - self.epoch_first_step
+        self.epoch_first_step = self.steps_done
+
+    @property
+    def total_steps(self) -> float | None:
+        """Steps of the whole run; None as long as nobody knows."""
+        if self._total_steps is not None:
+            return self._total_steps
+        if self._total_epochs is not None and self._steps_per_epoch is not None:
+            return self._total_epochs * self._steps_per_epoch
+        return None
