@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from fakes.nvml import FakeNvml
+from wattloop.sampler import FOLLOW_S
 
 # Keras would take TensorFlow, which is not installed.
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -18,3 +20,7 @@ def fake_nvml() -> Iterator[FakeNvml]:
     """One fake GPU of 300 W under the real pynvml; ``fake_nvml.reset("devices=2;...")`` for another machine."""
     with FakeNvml() as fake:
         yield fake
+        # A sampler settles its run's last reading, and must not end in the middle of the next test's library.
+        for thread in threading.enumerate():
+            if thread.name == "wattloop-sampler":
+                thread.join(2 * FOLLOW_S)

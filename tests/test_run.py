@@ -70,6 +70,13 @@ def settle(run: Run) -> None:
     assert run._sampler.read(PATIENCE_S)
 
 
+def recorded(run: Run, folder: Path) -> list[journal.Record]:
+    """Return the one record in a folder, once it is complete."""
+    assert run.settle(PATIENCE_S)
+    (path,) = folder.glob("*.jsonl")
+    return [*journal.read(path)]
+
+
 def train(run: Run, steps: int = 1, seconds: float = 0.01) -> None:
     run.enter_phase("train")
     for _ in range(steps):
@@ -167,7 +174,7 @@ def test_epochs_sum_to_the_run(new: NewRun, tmp_path: Path) -> None:
     for name in ("energy/epoch_kwh", "emissions/epoch_kg_co2e"):
         whole = rows[-1][name.replace("epoch_", "")]
         assert sum(row[name] for row in rows) == pytest.approx(whole, rel=1e-12)
-    records = [*journal.read(tmp_path / f"wattloop-{run.id}.jsonl")]
+    records = recorded(run, tmp_path)
     epochs = [record for record in records if isinstance(record, journal.Epoch)]
     assert [(epoch.epoch, epoch.step) for epoch in epochs] == [(1, 4), (2, 8), (3, 12), (4, 16), (5, 20)]
     for epoch, row in zip(epochs, rows, strict=True):
@@ -387,7 +394,7 @@ def test_a_spent_budget_is_noticed_at_the_next_step(
         rf"training stops at step 2, checkpoint in {re.escape(str(tmp_path))}/last\.ckpt",
         line,
     )
-    records = [*journal.read(tmp_path / f"wattloop-{run.id}.jsonl")]
+    records = recorded(run, tmp_path)
     assert [record.reason for record in records if isinstance(record, journal.Stop)] == [line]
     assert isinstance(records[-1], journal.End)
     assert records[-1].status == "stopped"
@@ -449,7 +456,7 @@ def test_finishing_is_allowed_at_any_time_and_any_number_of_times(new: NewRun, t
     run.finish()
     run.finish("finished")
     assert (run.running, run.totals, run.metrics()) == (False, totals, row)
-    ends = [r for r in journal.read(tmp_path / f"wattloop-{run.id}.jsonl") if isinstance(r, journal.End)]
+    ends = [r for r in recorded(run, tmp_path) if isinstance(r, journal.End)]
     assert [(end.status, end.totals) for end in ends] == [("failed", totals)]
 
 
@@ -478,8 +485,7 @@ def test_all_parts_of_a_run_are_in_one_record(new: NewRun, tmp_path: Path) -> No
         train(run)
         run.finish()
         parts.append(run.totals)
-    (path,) = tmp_path.glob("*.jsonl")
-    starts = [record for record in journal.read(path) if isinstance(record, journal.Start)]
+    starts = [record for record in recorded(run, tmp_path) if isinstance(record, journal.Start)]
     assert [start.spent_before for start in starts] == [Totals(), parts[0]]
     assert {start.run_id for start in starts} == {run.id}
 
@@ -497,8 +503,7 @@ def test_a_start_without_a_finish_keeps_what_training_spent_and_says_it_was_inte
     assert run.totals.energy_j >= spent_j
     assert len(sampler_threads()) == 1
     run.finish()
-    (path,) = tmp_path.glob("*.jsonl")
-    ends = [record.status for record in journal.read(path) if isinstance(record, journal.End)]
+    ends = [record.status for record in recorded(run, tmp_path) if isinstance(record, journal.End)]
     assert ends == ["interrupted", "finished"]
 
 
@@ -507,7 +512,7 @@ def test_the_record_tells_how_it_was_measured(new: NewRun, tmp_path: Path) -> No
     run.start(framework="test")
     train(run, steps=3)
     run.finish()
-    start, tick, *_, end = journal.read(tmp_path / "logs" / f"wattloop-{run.id}.jsonl")
+    start, tick, *_, end = recorded(run, tmp_path / "logs")
     assert isinstance(start, journal.Start)
     assert isinstance(tick, journal.Tick)
     assert isinstance(end, journal.End)
@@ -788,7 +793,10 @@ def test_a_running_run_that_is_dropped_is_collected_and_its_thread_ends(new: New
     until(lambda: gc.collect() is not None and gone() is None)
     until(lambda: not sampler_threads())
     (path,) = tmp_path.glob("*.jsonl")
-    assert [type(record) for record in journal.read(path)] == [journal.Start, journal.Tick]
+    *begin, end = journal.read(path)
+    assert [type(record) for record in begin] == [journal.Start, journal.Tick]
+    assert isinstance(end, journal.End)
+    assert end.status == "interrupted"
 
 
 def test_a_dropped_run_leaves_the_thread_to_the_other(new: NewRun) -> None:
@@ -842,8 +850,7 @@ def test_a_forked_child_measures_nothing_and_harms_nothing(fake_nvml: FakeNvml, 
     run.finish()
     assert run.totals.energy_j >= fake_nvml.energy_j(t1, t2) - ROUNDING_J
     assert run.steps_done == 1
-    (path,) = tmp_path.glob("*.jsonl")
-    kinds = [type(record) for record in journal.read(path)]
+    kinds = [type(record) for record in recorded(run, tmp_path)]
     assert [kind for kind in kinds if kind is not journal.Tick] == [journal.Start, journal.End]
 
 
@@ -861,8 +868,7 @@ def test_a_run_dropped_in_a_forked_child_writes_nothing_a_second_time(new: NewRu
 
     assert in_child(work)
     runs[0].finish()
-    (path,) = tmp_path.glob("*.jsonl")
-    assert sum(isinstance(record, journal.Stop) for record in journal.read(path)) == 1
+    assert sum(isinstance(record, journal.Stop) for record in recorded(runs[0], tmp_path)) == 1
 
 
 def test_a_child_may_measure_by_a_run_of_its_own(new: NewRun) -> None:

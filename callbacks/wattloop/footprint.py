@@ -54,10 +54,24 @@ class Totals(msgspec.Struct, frozen=True):
         return min(max(0.0, 1.0 - self.modelled_j / energy_j), 1.0) if energy_j > 0 else 0.0
 
     def __add__(self, other: Totals) -> Totals:
-        return Totals(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
+        return Totals(
+            self.gpu_j + other.gpu_j,
+            self.cpu_j + other.cpu_j,
+            self.modelled_j + other.modelled_j,
+            self.uncertainty_j + other.uncertainty_j,
+            self.kg_co2e + other.kg_co2e,
+            self.duration_s + other.duration_s,
+        )
 
     def __sub__(self, other: Totals) -> Totals:
-        return Totals(*(getattr(self, name) - getattr(other, name) for name in self.__struct_fields__))
+        return self + Totals(
+            -other.gpu_j,
+            -other.cpu_j,
+            -other.modelled_j,
+            -other.uncertainty_j,
+            -other.kg_co2e,
+            -other.duration_s,
+        )
 
 
 class Footprint:
@@ -75,6 +89,7 @@ class Footprint:
 
     Attributes:
         phase: Name under which energy is counted now; the training thread sets it.
+        began_s: When training was let go on, monotonic, in seconds; what is drawn from then on counts.
         start_edges_j: What each instrument may not have shown at the first snapshot, in joules, by channel.
         power_w: Mean power of late, in watts.
         intensity: The carbon intensity last used.
@@ -97,6 +112,8 @@ class Footprint:
         self._start_s: float | None = None
         self._last_s: float | None = None
         self._answered_s: float | None = None
+        self.began_s = math.inf
+        self._unseen: dict[str, tuple[float, float]] = {}
         self.start_edges_j: dict[str, float] = {}
         self._warned = False
         self._taken = self._bridged = Totals()
@@ -149,14 +166,21 @@ class Footprint:
             before = self._last.get(reading.channel)
             if before is None:
                 self.start_edges_j[reading.channel] = reading.edge_j
+                self._unseen[reading.channel] = (snapshot.time_s - self.began_s, snapshot.time_s)
             else:
                 energy_j = reading.energy_j - before.energy_j
+                if reading.channel in self._unseen:
+                    unseen_j, doubt_j = self._before_first_seen(reading, energy_j, snapshot.time_s)
+                    energy_j += unseen_j
+                    modelled_j += unseen_j
+                    uncertainty_j += doubt_j
                 gpu_j, cpu_j = (gpu_j + energy_j, cpu_j) if reading.kind == "gpu" else (gpu_j, cpu_j + energy_j)
                 modelled_j += reading.modelled_j - before.modelled_j
                 uncertainty_j += reading.uncertainty_j - before.uncertainty_j
             self._last[reading.channel] = reading
         if self._start_s is None:
             self._start_s = snapshot.time_s
+            self._answered_s = self.began_s if self.began_s < snapshot.time_s else None
         answered_s = snapshot.time_s + snapshot.took_s
         duration_s = 0.0 if self._answered_s is None else answered_s - self._answered_s
         self._last_s, self._answered_s = snapshot.time_s, answered_s
@@ -164,6 +188,15 @@ class Footprint:
         self._taken += Totals(gpu_j, cpu_j, modelled_j, uncertainty_j, energy_j * self.kg_per_joule, duration_s)
         self._phases_j[self.phase] = self._phases_j.get(self.phase, 0.0) + energy_j
         self._follow_power(answered_s)
+
+    def _before_first_seen(self, reading: Reading, energy_j: float, now_s: float) -> tuple[float, float]:
+        """Return what an instrument that answered late did not see, by its mean power since, and the doubt in it."""
+        unseen_s, since_s = self._unseen.pop(reading.channel)
+        if unseen_s <= 0:
+            return 0.0, 0.0
+        power_w = energy_j / (now_s - since_s) if math.isnan(reading.power_w) else reading.power_w
+        most_w = reading.most_w if reading.most_w < math.inf else 2 * power_w
+        return power_w * unseen_s, max(power_w, most_w - power_w) * unseen_s
 
     def settle(self, settlement: Settlement) -> Totals:
         """Take in what was learnt of the first snapshot: what it should have said was drawn before the session.
@@ -184,6 +217,18 @@ class Footprint:
         self._phases_j["startup"] = startup_j + in_startup_j
         self._phases_j[self.phase] = self._phases_j.get(self.phase, 0.0) + amended.energy_j - in_startup_j
         return amended
+
+    def settle_end(self, settlement: Settlement) -> None:
+        """Take in what was learnt of the last snapshot, after which there is none."""
+        if settlement.time_s != self._last_s:
+            return
+        for one in settlement.corrections:
+            reading = self._last.get(one.channel)
+            if reading is not None:
+                corrected_j = reading.energy_j + one.energy_j
+                self._last[one.channel] = msgspec.structs.replace(reading, energy_j=corrected_j, edge_j=one.edge_j)
+                self._taken += Totals(gpu_j=one.energy_j, kg_co2e=one.energy_j * self.kg_per_joule)
+                self._phases_j[self.phase] = self._phases_j.get(self.phase, 0.0) + one.energy_j
 
     def bridge(self, now_s: float) -> float | None:
         """Let the mean power of late stand in for the instruments since the last snapshot, which do not answer.

@@ -37,6 +37,9 @@ class Recorder:
         folder: Where the journal goes; None for no record.
         ledger: The run's, open for this session.
         session: What this session spends.
+
+    Attributes:
+        step: Steps done when last told.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None, ledger: Ledger, session: Footprint) -> None:
@@ -44,6 +47,7 @@ class Recorder:
         self._ledger = ledger
         self._session = session
         self._ticked_s = -math.inf
+        self.step = 0
         self._epochs: collections.deque[_Epoch] = collections.deque()
 
     def _put(self, record: Record) -> None:
@@ -69,6 +73,7 @@ class Recorder:
 
     def tick(self, step: int, now_s: float) -> None:
         """Record the totals every few seconds, and write out what has gathered; in the sampler's thread."""
+        self.step = step
         if self._journal is None:
             return
         while self._epochs and now_s - self._epochs[0].end.time_s >= SETTLING_S:

@@ -8,11 +8,12 @@ import math
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Unpack
 
 from wattloop.budget import BudgetWatch
+from wattloop.epilogue import Epilogue
 from wattloop.footprint import Footprint, Totals
 from wattloop.forecast import Forecast, Forecaster
 from wattloop.ledger import Ledger
@@ -22,11 +23,13 @@ from wattloop.progress import LOG_EVERY_N_STEPS, Progress
 from wattloop.ranks import Ranks, SingleRank, detect
 from wattloop.recorder import Recorder
 from wattloop.rows import row
-from wattloop.sampler import Sampler, Settlement, Snapshot, acquire, release
+from wattloop.sampler import FOLLOW_S, Sampler, Settlement, Snapshot, acquire, release
 from wattloop.units import J_PER_KWH, format_co2e, format_energy
 
 log = logging.getLogger("wattloop")
 
+ABANDONED = "interrupted"
+"""Status of a session that nobody said had ended: what was drawn since training was last seen alive is not its own."""
 SILENCE_S = 5.0
 """Instruments that do not answer for longer are worth a warning; at the end of a run, a tenth of that is."""
 
@@ -55,6 +58,7 @@ class Run:
         self.should_stop = False
         self._ledger = Ledger()
         self._place_said = False
+        self._epilogue: Epilogue | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -109,9 +113,13 @@ class Run:
             log_dir: Folder of the record, None for no record.
             log_every_n_steps: Steps between two rows, None for the default.
         """
-        if self.running and self._footprint is not None:
+        if self.running and self._sampler is not None and self._footprint is not None:
             # Nobody said that the last session ended: it failed, and what was drawn since is not training's.
-            self._leave("interrupted", self._footprint.rewind)
+            self._sampler.unsubscribe(self._observe)
+            self._footprint.rewind()
+            self._leave(ABANDONED)
+        if self._epilogue is not None:
+            self._epilogue.conclude()
         self._reset()
         settings = self.settings
         self._ranks = detect()
@@ -131,9 +139,12 @@ class Run:
         except RuntimeError as error:
             log.warning("nothing is measured: %s", error)
             return
-        self._closer = weakref.finalize(self, _abandon, self._pid, settings.meters, self._sampler, self._recorder)
+        self._closer = weakref.finalize(
+            self, _abandon, self._pid, settings.meters, self._sampler, self._footprint, self._recorder
+        )
         self._sampler.subscribe(self._observe, settings.interval_s)
         self._sampler.read()
+        self._footprint.began_s = time.monotonic()
 
     def _say_place(self) -> None:
         if self._footprint is not None and not (self.settings.place_given or self._place_said):
@@ -164,25 +175,40 @@ class Run:
     def finish(self, status: str = "finished") -> None:
         """End measuring; may be called at any time and any number of times.
 
+        The last reading is settled, and the record completed, within the next `FOLLOW_S` seconds: see `settle`.
+
         Args:
             status: Word for the record: ``"finished"``, ``"stopped"``, ``"failed"`` or ``"interrupted"``.
         """
         if self.running:
-            self.refresh()
+            answered = self.refresh()
             self._mind_silence(SILENCE_S / 10)
-            self._leave(status)
+            self._leave(status, answered)
 
-    def _leave(self, status: str, amend: Callable[[], None] = lambda: None) -> None:
-        sampler, self._sampler = self._sampler, None
-        if sampler is None:
+    def settle(self, timeout_s: float = FOLLOW_S) -> bool:
+        """Wait until all that can be known of a finished run is known and recorded.
+
+        Args:
+            timeout_s: Longest wait in seconds.
+
+        Returns:
+            True when it is.
+        """
+        return self._epilogue is None or self._epilogue.wait(timeout_s)
+
+    def _leave(self, status: str, answered: bool = False) -> None:
+        sampler, footprint, self._sampler = self._sampler, self._footprint, None
+        if sampler is None or footprint is None:
             return
         sampler.unsubscribe(self._observe)
         if self._closer is not None:
             self._closer.detach()
+        self._epilogue = Epilogue(self._ledger, footprint, self._recorder, self.steps_done, status)
+        if answered:
+            self._epilogue.follow(sampler)
+        else:
+            self._epilogue.conclude()
         release(self.settings.meters, sampler)
-        amend()
-        if self._recorder is not None:
-            self._recorder.end(self.steps_done, status)
 
     # -- progress -------------------------------------------------------------------------------------------------
 
@@ -269,16 +295,18 @@ class Run:
             self._recorder.epoch(self.steps_done, start, end, values)
         return values
 
-    def refresh(self) -> None:
-        """Read the meters now; where they do not answer at once, what they said last stands."""
+    def refresh(self) -> bool:
+        """Read the meters now; where they do not answer at once, what they said last stands, and False is returned."""
         sampler, footprint = self._sampler, self._footprint
         if sampler is None or footprint is None or not self.running:
-            return
-        if sampler.read():
+            return False
+        answered = sampler.read()
+        if answered:
             footprint.land()
         else:
             self._mind_silence(0.0)
         footprint.mark()
+        return answered
 
     def _mind_silence(self, patience_s: float) -> None:
         """Let the mean power stand in for instruments that have been silent for longer than `patience_s` seconds."""
@@ -409,10 +437,13 @@ class Run:
         self._ledger.load_state_dict(state, keep_id=self.running)
 
 
-def _abandon(pid: int, options: MeterOptions, sampler: Sampler, recorder: Recorder | None) -> None:
+def _abandon(
+    pid: int, options: MeterOptions, sampler: Sampler, footprint: Footprint, recorder: Recorder | None
+) -> None:
     """Let go of what a run holds that was dropped without `finish`; in a forked child all of it is the parent's."""
     if pid != os.getpid():
         return
     release(options, sampler)
+    footprint.rewind()
     if recorder is not None:
-        recorder.close()
+        recorder.end(recorder.step, ABANDONED)

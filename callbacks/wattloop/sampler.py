@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,6 +23,8 @@ log = logging.getLogger("wattloop")
 READ_TIMEOUT_S = 0.05
 """Longest that a caller waits for a fresh reading, in seconds."""
 IDLE_INTERVAL_S = 60.0
+FOLLOW_S = 0.3
+"""Longest time in which something is still learnt of a snapshot, in seconds."""
 
 
 T = TypeVar("T")
@@ -55,6 +57,7 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 Listener = Callable[[Snapshot | Settlement], None]
+Follower = Callable[[Settlement | None], bool]
 
 
 class _Instrument:
@@ -113,6 +116,7 @@ class Sampler:
         self._clock = clock
         self._wake = threading.Condition()
         self._listeners: dict[weakref.WeakMethod[Listener], float] = {}
+        self._followers: dict[Follower, float] = {}  # and until when
         self._asked = self._served = 0
         self._missed = 0  # the last request that was given up
         self._busy_since_s: float | None = clock()  # when the thread last turned to the meters; None while it rests
@@ -131,6 +135,18 @@ class Sampler:
         """Stop sending snapshots to `listener`; one that is not subscribed is ignored."""
         with self._wake:
             self._listeners.pop(weakref.WeakMethod(listener), None)
+
+    def follow(self, follower: Follower) -> None:
+        """Send what is learnt of the last snapshots to `follower`, and go on that long, closed or not.
+
+        Args:
+            follower: Called in the thread with each `Settlement`, until it returns True or `FOLLOW_S` seconds are over;
+                then for a last time with None. It is held until that.
+        """
+        with self._wake:
+            self._followers[follower] = self._clock() + FOLLOW_S
+            self._changed = True
+            self._wake.notify_all()
 
     def read(self, timeout_s: float = READ_TIMEOUT_S) -> bool:
         """Have the thread read all meters now and tell its listeners.
@@ -160,12 +176,13 @@ class Sampler:
         return 0.0 if since_s is None else max(0.0, self._clock() - since_s)
 
     def close(self, timeout_s: float = READ_TIMEOUT_S) -> None:
-        """End the thread; one that hangs in a driver call is left to die with the process."""
+        """End the thread, after its followers; one that hangs in a driver call is left to die with the process."""
         with self._wake:
             self._closing = True
             self._wake.notify_all()
             hangs = self._served < self._missed
-        if self._thread is not threading.current_thread() and not hangs:
+            own = self._thread is threading.current_thread()
+        if not (hangs or own or self._followers):
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
@@ -174,7 +191,7 @@ class Sampler:
             asked = self._asked
         requested, due = True, instruments
         try:
-            while not self._closing:
+            while not self._closing or self._followers:
                 self._busy_since_s = now_s = self._clock()
                 for instrument in instruments if requested else due:
                     instrument.read(now_s, requested)
@@ -189,22 +206,33 @@ class Sampler:
                     now_s = self._clock()
                     look_s = min((i.next_look_s(now_s) for i in instruments), default=math.inf)
                     next_s = min((i.due_s(interval_s) for i in instruments), default=math.inf)
+                    leave_s = min(self._followers.values(), default=math.inf)
                     self._busy_since_s = None
                     self._wake.wait_for(
-                        lambda: self._closing or self._changed or self._asked > self._served,
-                        min(next_s - now_s, look_s - now_s, IDLE_INTERVAL_S),
+                        lambda: self._ending or self._changed or self._asked > self._served,
+                        min(next_s - now_s, look_s - now_s, leave_s - now_s, IDLE_INTERVAL_S),
                     )
                     # A request that comes after this is for a later reading, even if one is due now.
                     asked = self._asked
                     requested = asked > self._served
                 self._busy_since_s = now_s = self._clock()
-                if look_s <= now_s and not self._closing:
+                if look_s <= now_s and not self._ending:
                     self._settle([correction for i in instruments for correction in i.look()])
+                self._leave_followers(now_s)
                 due = [i for i in instruments if i.due_s(interval_s) <= now_s]
         finally:
             for instrument in instruments:
                 with contextlib.suppress(Exception):
                     instrument.meter.close()
+
+    @property
+    def _ending(self) -> bool:
+        return self._closing and not self._followers
+
+    def _leave_followers(self, now_s: float) -> None:
+        for follower in [follower for follower, until_s in [*self._followers.items()] if until_s <= now_s]:
+            self._tell(follower, None)
+            del self._followers[follower]
 
     def _settle(self, corrections: list[Correction]) -> None:
         for time_s in dict.fromkeys(correction.mark_s for correction in corrections):
@@ -216,13 +244,22 @@ class Sampler:
             for reference in [reference for reference, listener in listeners.items() if listener is None]:
                 del self._listeners[reference]
         for listener in listeners.values():
-            try:
-                if listener is not None:
-                    listener(snapshot)
-            except Exception as error:
-                if not self._warned:
-                    self._warned = True
-                    log.warning("a measurement could not be used: %r", error)
+            if listener is not None:
+                self._tell(listener, snapshot)
+        if isinstance(snapshot, Settlement):
+            for follower in [*self._followers]:
+                if self._tell(follower, snapshot):
+                    self._tell(follower, None)
+                    del self._followers[follower]
+
+    def _tell(self, listener: Callable[[Any], T], what: Any) -> T | None:
+        try:
+            return listener(what)
+        except Exception as error:
+            if not self._warned:
+                self._warned = True
+                log.warning("a measurement could not be used: %r", error)
+            return None
 
 
 _lock = threading.RLock()

@@ -27,6 +27,10 @@ Work = Callable[[int], None]
 Row = dict[str, float]
 
 
+PATIENCE_S = 20.0
+"""How long a record may take to be completed, on however slow a machine."""
+
+
 @dataclass
 class Outcome:
     """What a training run left behind, read back from the framework's own files.
@@ -81,10 +85,11 @@ class _Counted:
         self.steps += 1
 
 
-def _outcome(folder: Path, counted: _Counted, error: BaseException | None, prefix: str = "") -> Outcome:
+def _outcome(folder: Path, run: Run, counted: _Counted, error: BaseException | None, prefix: str = "") -> Outcome:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
+    assert run.settle(PATIENCE_S)
     outcome = Outcome(steps=counted.steps, error=error)
     outcome.event_files = sorted(folder.rglob("events.out.tfevents.*"))
     for parent in {path.parent for path in outcome.event_files}:
@@ -131,7 +136,7 @@ class Lightning:
         counted = _Counted(work)
         trainer = self.trainer(folder, max_epochs=epochs, log_every_n_steps=log_every, callbacks=[callback])
         error = _caught(lambda: trainer.fit(self.model(counted), self.loader(steps)))
-        outcome = _outcome(folder, counted, error)
+        outcome = _outcome(folder, self.run(callback), counted, error)
         for path in sorted(folder.rglob("metrics.csv")):
             with path.open() as file:
                 rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
@@ -202,7 +207,7 @@ class Keras:
 
         history: list[Any] = []
         error = _caught(lambda: history.append(self.fit(steps, epochs, [Work(), callback])))
-        outcome = _outcome(folder, counted, error)
+        outcome = _outcome(folder, self.run(callback), counted, error)
         if history:
             columns = {key: values for key, values in history[0].history.items() if "/" in key}
             outcome.rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -240,7 +245,7 @@ class Transformers:
             folder, counted, steps, [callback], num_train_epochs=epochs, logging_steps=log_every, save_strategy="no"
         )
         error = _caught(trainer.train)
-        outcome = _outcome(folder, counted, error, prefix="train/")
+        outcome = _outcome(folder, self.run(callback), counted, error, prefix="train/")
         trainer.state.save_to_json(str(folder / "trainer_state.json"))
         history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
         outcome.rows = [{k: v for k, v in row.items() if "/" in k} for row in history if "energy/kwh" in row]
@@ -307,7 +312,7 @@ class Loop:
                             counted()
 
             error = _caught(train)
-        outcome = _outcome(folder, counted, error)
+        outcome = _outcome(folder, self.run(callback), counted, error)
         outcome.rows = [rows[step] for step in sorted(rows)]
         outcome.epoch_rows = [rows[step] for step in sorted(rows) if step % steps == 0]
         return outcome

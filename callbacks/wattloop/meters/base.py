@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -25,6 +26,8 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
             or all of it for a modelled channel).
         edge_j: What the instrument may not yet show at this moment, in joules (its refresh period x the power now).
         shared: True where the channel also holds what other users of the device drew (a MIG slice reports its board).
+        power_w: Mean power of late, in watts; ``nan`` where only differences of ``energy_j`` tell.
+        most_w: The most that the channel can draw, in watts, as far as is known.
     """
 
     channel: str
@@ -35,6 +38,8 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     modelled_j: float = 0.0
     edge_j: float = 0.0
     shared: bool = False
+    power_w: float = math.nan
+    most_w: float = math.inf
 
 
 class MeterUnavailable(Exception):
@@ -58,13 +63,12 @@ class Correction(msgspec.Struct, frozen=True):
 
 
 class Meter(Protocol):
-    """One instrument, read by the sampler's thread alone.
+    """One instrument, read by the sampler's thread alone."""
 
-    Attributes:
-        interval_s: Longest time between two reads, in seconds, that the instrument's accuracy allows.
-    """
-
-    interval_s: float
+    @property
+    def interval_s(self) -> float:
+        """Longest time between two reads, in seconds, that the instrument's accuracy allows."""
+        ...
 
     def read(self) -> tuple[Reading, ...]:
         """Return one reading per channel; a failed device keeps its channel and never raises."""

@@ -160,9 +160,12 @@ class ModelledCpuMeter:
         self._cpu_seconds = cpu_seconds or TreeCpuTime()
         self._time_s, self._counted_s = clock(), self._cpu_seconds()
         self._energy_j = 0.0
+        self._closed = False
 
     def read(self) -> tuple[Reading, ...]:
         """Return the one reading of the whole CPU, as of now."""
+        if self._closed:
+            return ()
         now_s = self._clock()
         used_s = self._cpu_seconds() - self._counted_s
         # Systems account in steps of some 10 ms: what is more than the CPUs can have done so far belongs to later.
@@ -182,4 +185,5 @@ class ModelledCpuMeter:
         )
 
     def close(self) -> None:
-        """Do nothing: nothing is held."""
+        """Let go of the channel; nothing else is held."""
+        self._closed = True

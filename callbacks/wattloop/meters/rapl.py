@@ -136,7 +136,8 @@ class RaplMeter:
         return tuple(zone.read() for zone in self._zones.values())
 
     def close(self) -> None:
-        """Do nothing: no file is kept open."""
+        """Let go of all channels; no file was kept open."""
+        self._zones = {}
 
 
 def _names(root: Path, read_text: Callable[[Path], str]) -> dict[Path, str]:
