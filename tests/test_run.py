@@ -460,6 +460,53 @@ def test_finishing_is_allowed_at_any_time_and_any_number_of_times(new: NewRun, t
     assert [(end.status, end.totals) for end in ends] == [("failed", totals)]
 
 
+def test_the_last_reading_is_settled_after_the_end(fake_nvml: FakeNvml, new: NewRun, tmp_path: Path) -> None:
+    fake_nvml.reset("profile=square:100,500,0.13;refresh_s=0.05")
+    run = new(log_dir=tmp_path)
+    run.start(framework="test")
+    t1 = time.monotonic()
+    train(run, steps=10, seconds=0.5)
+    t2 = time.monotonic()
+    run.finish()
+    t3 = time.monotonic()
+    unsettled_j = run.uncertainty_kwh * KWH
+    end = recorded(run, tmp_path)[-1]
+    assert isinstance(end, journal.End)
+    assert (end.totals, end.uncertainty_kwh) == (run.totals, run.uncertainty_kwh)
+    doubt_j = run.uncertainty_kwh * KWH
+    assert doubt_j < unsettled_j
+    assert fake_nvml.energy_j(t1, t2) - doubt_j <= run.totals.energy_j <= fake_nvml.energy_j(t1, t3) + doubt_j
+    assert sum(end.phases_j.values()) == pytest.approx(run.totals.energy_j)
+
+
+def test_a_start_right_after_the_end_leaves_two_whole_sessions(
+    fake_nvml: FakeNvml, new: NewRun, tmp_path: Path
+) -> None:
+    fake_nvml.reset("refresh_s=0.1")
+    run = new(log_dir=tmp_path)
+    for _ in range(3):
+        run.start(framework="test")
+        train(run)
+        run.epoch_end()
+        run.finish()
+    records = [record for record in recorded(run, tmp_path) if not isinstance(record, journal.Tick)]
+    assert [type(record) for record in records] == 3 * [journal.Start, journal.Epoch, journal.End]
+    ends = [record.totals for record in records if isinstance(record, journal.End)]
+    starts = [record.spent_before for record in records if isinstance(record, journal.Start)]
+    assert [Totals(), *ends] == [*starts, run.totals]
+
+
+def test_a_run_forgotten_right_after_its_end_is_recorded_to_it(new: NewRun, tmp_path: Path) -> None:
+    run = new(log_dir=tmp_path)
+    run.start(framework="test")
+    train(run)
+    run.finish()
+    del run
+    gc.collect()
+    (path,) = tmp_path.glob("*.jsonl")
+    until(lambda: isinstance([*journal.read(path)][-1], journal.End))
+
+
 def test_a_second_start_goes_on_counting_and_nothing_between_is_counted(fake_nvml: FakeNvml, new: NewRun) -> None:
     run = new()
     low_j = high_j = 0.0

@@ -123,7 +123,7 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """End measuring: no other hook follows."""
-        self.run.finish("interrupted" if isinstance(exception, KeyboardInterrupt) else "failed")
+        self.run.fail(exception)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the run has spent, for the checkpoint."""

@@ -52,10 +52,8 @@ class LoopRun(Run):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End measuring, whatever ended the loop."""
-        if isinstance(error, KeyboardInterrupt):
-            self.finish("interrupted")
-        elif error is not None:
-            self.finish("failed")
+        if error is not None:
+            self.fail(error)
         else:
             self.finish("stopped" if self.should_stop else "finished")
         if self._events is not None:

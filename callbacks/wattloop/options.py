@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -73,6 +72,8 @@ def validated(options: Mapping[str, Any]) -> Settings:
     """
     for name in options:
         if name not in RunOptions.__annotations__:
+            import difflib  # 0.6 MB of memory, needed by nobody who spells well
+
             near = difflib.get_close_matches(name, RunOptions.__annotations__, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise TypeError(

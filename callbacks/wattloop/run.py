@@ -185,6 +185,14 @@ class Run:
             self._mind_silence(SILENCE_S / 10)
             self._leave(status, answered)
 
+    def fail(self, error: BaseException) -> None:
+        """End measuring, as training ended by an exception.
+
+        Args:
+            error: The exception; one that only asks the process to end is an interruption.
+        """
+        self.finish("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed")
+
     def settle(self, timeout_s: float = FOLLOW_S) -> bool:
         """Wait until all that can be known of a finished run is known and recorded.
 

@@ -56,7 +56,10 @@ class Zone:
     def _write(self) -> None:
         file = self.path / "energy_uj"
         if not file.is_dir():
-            file.write_text(f"{self.energy_uj}\n")
+            # In one piece, as the kernel's files change: whoever reads meanwhile sees a whole number.
+            new = self.path / "energy_uj.new"
+            new.write_text(f"{self.energy_uj}\n")
+            new.replace(file)
 
 
 class Powercap:

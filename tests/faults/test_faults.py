@@ -444,12 +444,54 @@ def test_a_driver_that_hangs_from_the_beginning_is_said_to_be_silent(
         callback = front.callback(**options(tmp_path))
         watched = Watched(front.run(callback))
         outcome = front.train(callback, tmp_path, 2, 20, log_every=10, work=scene)
-        assert len(our_threads()) == 1
+        assert {thread.name for thread in our_threads()} <= {"wattloop-sampler", "wattloop-opening"}
     assert (outcome.error, outcome.steps) == (None, 40)
     assert_said(caplog, (r"the instruments have not answered for [\d.]+ s; nothing is counted",))
     watched.assert_no_call_took_longer_than_a_reading_may(scene.noise_s)
     # Nothing is known of what it drew, and none of it is said to be measured.
     assert watched.run.totals.energy_j == watched.run.totals.measured_fraction == 0.0
+
+
+@pytest.mark.parametrize("name", BELOW)
+def test_what_is_drawn_before_a_late_driver_answers_is_counted(
+    name: str, fake_nvml: FakeNvml, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake_nvml.reset(MACHINE)
+    front = front_named(name)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(fake_nvml.hanging(NO_DEVICE, "init"))
+        scene = Scene(fake_nvml, tmp_path, {16: lambda scene: stack.close()}, step_s=0.015)
+        callback = front.callback(**options(tmp_path))
+        watched = Watched(front.run(callback))
+        outcome = front.train(callback, tmp_path, 2, 20, log_every=10, work=scene)
+    assert (outcome.error, outcome.steps) == (None, 40)
+    assert_said(caplog, ())
+    watched.assert_no_call_took_longer_than_a_reading_may(scene.noise_s)
+    watched.assert_energy_is_as_stated(fake_nvml)
+    assert 0.2 < watched.run.totals.measured_fraction < 0.9
+
+
+@pytest.mark.parametrize("name", BELOW)
+def test_the_cpu_is_measured_though_the_driver_hangs_from_the_beginning(
+    name: str, fake_nvml: FakeNvml, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tree = Powercap(tmp_path / "powercap")
+    package = tree.add("intel-rapl:0", "package-0")
+    front = front_named(name)
+
+    def draw(scene: Scene) -> None:
+        until(lambda: run._footprint.channels)
+        package.advance(3.0)
+
+    with fake_nvml.hanging(NO_DEVICE, "init"):
+        scene = Scene(fake_nvml, tmp_path, dict.fromkeys(range(30, 60), draw), step_s=0.015)
+        callback = front.callback(**options(tmp_path, powercap_root=str(tree.root)))
+        run = front.run(callback)
+        outcome = front.train(callback, tmp_path, 3, 20, log_every=10, work=scene)
+    assert (outcome.error, outcome.steps) == (None, 60)
+    assert_said(caplog, (r"the NVIDIA driver does not answer; its GPUs are counted from when it does",))
+    assert run.totals.gpu_j == 0.0
+    assert run.totals.cpu_j == pytest.approx(90.0, abs=run.uncertainty_kwh * J_PER_KWH + ROUNDING_J)
 
 
 def test_a_budget_ends_the_run_though_the_driver_hangs(fake_nvml: FakeNvml, tmp_path: Path) -> None:

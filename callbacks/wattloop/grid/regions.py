@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -136,6 +135,8 @@ def _near(key: str) -> list[Region]:
     index = _index()
     if len(key) < 4:  # too short to be misspelt: every code is one letter from another
         return [region for region in regions() if key and region.code.partition("-")[2].casefold() == key]
+    import difflib
+
     keys = difflib.get_close_matches(key, index, n=3, cutoff=0.75)
     return list(dict.fromkeys(region for known in keys for region in index[known]))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from math import isfinite, sqrt
-from statistics import fmean, stdev
 
 CHECKS = 20
 """Readings of a board after which it is checked."""
@@ -44,7 +43,9 @@ class CrossCheck:
         if not last or len(self._powers_w) < 2 or now_s - begin_s < LEAST_S:
             return ""
         counter_w = (counter_j - begin_j) / (now_s - begin_s)
-        mean_w, error_w = fmean(self._powers_w), stdev(self._powers_w) / sqrt(len(self._powers_w))
+        n = len(self._powers_w)
+        mean_w = sum(self._powers_w) / n
+        error_w = sqrt(sum((power_w - mean_w) ** 2 for power_w in self._powers_w) / (n - 1) / n)
         if abs(counter_w - mean_w) <= max(DISAGREE * mean_w, 3 * error_w):
             return ""
         return f"its energy counter says {counter_w:.0f} W where its power reading says {mean_w:.0f} W"
