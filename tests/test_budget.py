@@ -81,3 +81,9 @@ def test_it_is_a_value() -> None:
     assert msgspec.json.decode(msgspec.json.encode(budget), type=Budget) == budget
     with pytest.raises(AttributeError):
         budget.kwh = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("word", ["spend", "", None, True])
+def test_act_on_is_one_of_two_words(word: Any) -> None:
+    with pytest.raises(ValueError, match=f"act_on={word!r} is not accepted; give 'spent' or 'forecast'"):
+        Budget(kwh=1.0, act_on=word)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Literal
 
 import msgspec
 
-from wattloop.footprint import Totals
 from wattloop.units import format_co2e, format_energy
-
-log = logging.getLogger("wattloop")
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,9 +17,11 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         kg_co2e: Most CO2-equivalent the run may emit, in kg (> 0), PUE included.
         kwh: Most energy its devices may draw, in kWh (> 0).
         on_exceed: ``"stop"`` ends training the framework's own way; ``"warn"`` logs one line and goes on.
+        act_on: ``"spent"`` acts when a limit is reached; ``"forecast"`` already when the low end of the forecast's
+            90 % interval is above one.
 
     Raises:
-        ValueError: A limit is not a positive finite number, none is given, or `on_exceed` is neither word.
+        ValueError: A limit is not a positive finite number, none is given, or a word is not one of the two.
 
     Example:
         >>> Budget(kg_co2e=2.0).used_fraction(kwh=1.0, kg_co2e=0.5)
@@ -33,6 +31,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     kg_co2e: float | None = None
     kwh: float | None = None
     on_exceed: Literal["stop", "warn"] = "stop"
+    act_on: Literal["spent", "forecast"] = "spent"
 
     def __post_init__(self) -> None:
         for name in ("kg_co2e", "kwh"):
@@ -45,6 +44,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("Budget: kg_co2e=None and kwh=None; give at least one limit, e.g. Budget(kg_co2e=2.0)")
         if self.on_exceed not in ("stop", "warn"):
             raise ValueError(f"Budget: on_exceed={self.on_exceed!r} is not accepted; give 'stop' or 'warn'")
+        if self.act_on not in ("spent", "forecast"):
+            raise ValueError(f"Budget: act_on={self.act_on!r} is not accepted; give 'spent' or 'forecast'")
 
     def used_fraction(self, kwh: float, kg_co2e: float) -> float:
         """Return the spent share of the limit that is nearest to its end (1 = all of it).
@@ -63,32 +64,3 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         if self.kwh is not None:
             limits.append(format_energy(self.kwh))
         return " or ".join(limits)
-
-
-class BudgetWatch:
-    """Compares what a run has spent with what it may, and says so once.
-
-    Args:
-        budget: The budget; None for none, which is never spent.
-
-    Attributes:
-        over: Why the run is to stop, in words; None as long as it may go on.
-    """
-
-    def __init__(self, budget: Budget | None) -> None:
-        self._budget = budget
-        self._warned = False
-        self.over: str | None = None
-
-    def look(self, totals: Totals) -> bool:
-        """Compare; return True when that makes a reason to stop."""
-        budget = self._budget
-        if budget is None or self.over is not None or budget.used_fraction(totals.kwh, totals.kg_co2e) < 1.0:
-            return False
-        over = f"budget of {budget} spent: {format_co2e(totals.kg_co2e)}, {format_energy(totals.kwh)}"
-        if budget.on_exceed == "stop":
-            self.over = over
-        elif not self._warned:
-            self._warned = True
-            log.warning("%s; training goes on", over)
-        return self.over is not None

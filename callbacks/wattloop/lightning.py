@@ -75,6 +75,9 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
             total_epochs=trainer.max_epochs if (trainer.max_epochs or 0) > 0 else None,
         )
         self.run.enter_phase("train")
+        budget, fit_loop = self.run.settings.budget, trainer.fit_loop
+        if budget is not None and budget.on_exceed == "stop" and (fit_loop.min_epochs or fit_loop.min_steps):
+            log.warning("min_epochs and min_steps go before the budget: Lightning does not stop before they are met")
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 if any(base.__name__ == "TensorBoardLogger" for base in type(logger).__mro__):

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Unpack
 
-from wattloop.budget import BudgetWatch
 from wattloop.epilogue import Epilogue
 from wattloop.footprint import Footprint, Totals
 from wattloop.forecast import Forecast, Forecaster
+from wattloop.guard import BudgetGuard
 from wattloop.ledger import Ledger
 from wattloop.meters import MeterOptions
 from wattloop.options import RunOptions, validated
@@ -73,7 +73,7 @@ class Run:
         self._forecaster = Forecaster()
         self._progress = Progress()
         self._last_epoch = Totals()
-        self._watch = BudgetWatch(self.settings.budget)
+        self._guard = BudgetGuard(self.settings.budget)
         self._silence_warned = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -123,6 +123,7 @@ class Run:
         self._reset()
         settings = self.settings
         self._ranks = detect()
+        self._guard = BudgetGuard(settings.budget, speaks=self._ranks.rank == 0)
         every = settings.log_every_n_steps or log_every_n_steps or LOG_EVERY_N_STEPS
         self._progress = Progress(every, self._ranks.cadence, settings.total_steps, settings.total_epochs)
         self._ledger.run_id = self.id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
@@ -245,7 +246,7 @@ class Run:
 
     def check_stop(self) -> bool:
         """Decide, together with all other ranks, whether training is to stop; all must ask at the same step."""
-        if self._ranks.any(self._watch.over is not None):
+        if self._ranks.any(self._guard.over is not None):
             self.should_stop = True
             self._progress.hurry()
         return self.should_stop
@@ -260,7 +261,7 @@ class Run:
             return
         saved = f", checkpoint in {os.fspath(checkpoint)}" if checkpoint is not None else ""
         reason = (
-            f"{self._watch.over or 'budget spent on another rank'}; training stops at step {self.steps_done}{saved}"
+            f"{self._guard.over or 'budget spent on another rank'}; training stops at step {self.steps_done}{saved}"
         )
         log.warning(reason)
         if self._recorder is not None:
@@ -351,7 +352,8 @@ class Run:
             self._recorder.tick(steps, snapshot.time_s)
 
     def _check_budget(self) -> None:
-        if self._watch.look(self.totals) and self._ranks.world_size == 1:
+        forecast = self.forecast() if self._guard.looks_ahead else None
+        if self._guard.look(self.totals, forecast) and self._ranks.world_size == 1:
             self._progress.hurry()
 
     # -- what is known --------------------------------------------------------------------------------------------

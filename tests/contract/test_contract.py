@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 import pickle
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -350,7 +351,26 @@ def test_a_budget_that_only_warns_lets_training_finish(
         outcome = front.train(callback, tmp_path, epochs=2, steps=20, log_every=10, work=load)
 
     assert outcome.steps == 40
-    assert len([record for record in caplog.records if "budget" in record.getMessage()]) == 1
+    said = [record.getMessage() for record in caplog.records if "budget" in record.getMessage()]
+    assert re.fullmatch(r"budget of 30 J spent: .*; training goes on", said[-1])
+    assert len(said) <= 4
+    assert all(re.match(r"\d\d% of the budget of 30 J is spent: ", line) for line in said[:-1])
+
+
+def test_a_budget_that_acts_on_the_forecast_stops_before_it_is_spent(
+    front: Front, fake_nvml: FakeNvml, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load = StepLoad(fake_nvml, steps=400, step_s=0.01)
+    budget = Budget(kwh=600.0 / J_PER_KWH, act_on="forecast")
+    callback = front.callback(**options(interval_s=0.02, budget=budget))
+    with caplog.at_level(logging.WARNING, "wattloop"):
+        outcome = front.train(callback, tmp_path, epochs=10, steps=40, log_every=10, work=load)
+
+    assert outcome.error is None
+    assert outcome.steps < 160
+    assert front.run(callback).totals.energy_j < 600.0
+    (line,) = [record.getMessage() for record in caplog.records if "training stops" in record.getMessage()]
+    assert line.startswith("budget of 600 J will not do: the run is to take ")
 
 
 def test_a_budget_spent_before_the_start_ends_the_run_after_one_step_at_most(

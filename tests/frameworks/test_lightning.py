@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import subprocess
 import sys
 import time
@@ -235,3 +236,20 @@ def test_ranks_stop_at_the_same_step(fake_nvml: FakeNvml, tmp_path: Path, strate
     assert 0 < int(steps[0]) < 2000
     assert list(tmp_path.rglob("budget-step=*.ckpt"))
     assert "sync_dist" not in done.stderr
+
+
+@pytest.mark.parametrize(("least", "warned"), [({}, 0), ({"min_epochs": 2}, 1), ({"min_steps": 30}, 1)])
+def test_minima_that_would_hold_up_a_budget_stop_are_warned_of(
+    front: Lightning,
+    fake_nvml: FakeNvml,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    least: dict[str, int],
+    warned: int,
+) -> None:
+    callback = EmissionsCallback(region="FR", budget=Budget(kwh=1.0))
+    with caplog.at_level(logging.WARNING, "wattloop"):
+        trainer = front.trainer(tmp_path, max_epochs=3, callbacks=[callback], **least)
+        trainer.fit(front.model(lambda: None), front.loader(12))
+    said = [record.getMessage() for record in caplog.records if record.name == "wattloop"]
+    assert len([line for line in said if line.startswith("min_epochs and min_steps go before the budget")]) == warned
