@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from fakes.nvml import FakeNvml
+from fakes.powercap import Powercap
 from wattloop import journal
 from wattloop.budget import Budget
 from wattloop.footprint import Totals
@@ -148,6 +149,27 @@ def test_energy_goes_to_the_phase_it_was_spent_in(fake_nvml: FakeNvml, new: NewR
     assert phases_j["train"] <= run.totals.energy_j - fake_nvml.energy_j(t1, t2) + ROUNDING_J
     if t3 - t0 < 0.05:  # no reading can have timed out
         assert phases_j["validation"] <= fake_nvml.energy_j(t0, t3) + ROUNDING_J
+
+
+def test_every_gpu_and_the_cpu_are_told_apart(fake_nvml: FakeNvml, new: NewRun, tmp_path: Path) -> None:
+    fake_nvml.reset("devices=2;d0.profile=constant:100;d1.profile=constant:400;d0.uuid=GPU-a;d1.uuid=GPU-b")
+    tree = Powercap(tmp_path / "powercap")
+    package, memory = tree.add("intel-rapl:0", "package-0"), tree.add("intel-rapl:0:0", "dram")
+    run = new(powercap_root=tree.root, log_dir=tmp_path)
+    for _ in range(2):
+        run.start(framework="test")
+        settle(run)
+        package.advance(5.0)
+        memory.advance(1.0)
+        train(run, seconds=0.05)
+        run.finish()
+    end = recorded(run, tmp_path)[-1]
+    assert isinstance(end, journal.End)
+    assert end.channels_j == run.channels_j
+    assert set(run.channels_j) == {"GPU-a", "GPU-b", "cpu:0", "dram:0"}
+    assert (run.channels_j["cpu:0"], run.channels_j["dram:0"]) == (10.0, 2.0)
+    assert run.channels_j["GPU-b"] == pytest.approx(4 * run.channels_j["GPU-a"], rel=0.02)
+    assert sum(run.channels_j.values()) == pytest.approx(run.totals.energy_j)
 
 
 def test_an_exception_in_a_phase_passes_and_ends_it(new: NewRun) -> None:

@@ -118,8 +118,9 @@ class Footprint:
         self._warned = False
         self._taken = self._bridged = Totals()
         self._phases_j: dict[str, float] = {}
+        self._channels_j: dict[str, float] = {}
         self._peak_w = 0.0
-        self._marked: tuple[Totals, dict[str, float]] = (Totals(), {})
+        self._marked: tuple[Totals, dict[str, float], dict[str, float]] = (Totals(), {}, {})
         self.phase = "startup"
         self.power_w = 0.0
         self.intensity: Intensity = fallback if fallback is not None else intensity.at(now())
@@ -137,6 +138,15 @@ class Footprint:
         totals, phases_j = self.totals, dict(self._phases_j)
         ahead_j = totals.energy_j - sum(phases_j.values())
         return {**phases_j, self.phase: phases_j.get(self.phase, 0.0) + ahead_j} if ahead_j else phases_j
+
+    @property
+    def channels_j(self) -> dict[str, float]:
+        """The same energy by channel, in joules: every GPU, CPU package and memory on its own."""
+        channels_j, energy_j = dict(self._channels_j), self.totals.energy_j
+        taken_j = sum(channels_j.values())
+        # What a bridge adds is spread as what was measured before.
+        scale = energy_j / taken_j if taken_j > 0 else 1.0
+        return {channel: scale * channel_j for channel, channel_j in channels_j.items()}
 
     @property
     def channels(self) -> tuple[Reading, ...]:
@@ -175,6 +185,7 @@ class Footprint:
                     modelled_j += unseen_j
                     uncertainty_j += doubt_j
                 gpu_j, cpu_j = (gpu_j + energy_j, cpu_j) if reading.kind == "gpu" else (gpu_j, cpu_j + energy_j)
+                self._add_to(self._channels_j, reading.channel, energy_j)
                 modelled_j += reading.modelled_j - before.modelled_j
                 uncertainty_j += reading.uncertainty_j - before.uncertainty_j
             self._last[reading.channel] = reading
@@ -186,8 +197,12 @@ class Footprint:
         self._last_s, self._answered_s = snapshot.time_s, answered_s
         energy_j = gpu_j + cpu_j
         self._taken += Totals(gpu_j, cpu_j, modelled_j, uncertainty_j, energy_j * self.kg_per_joule, duration_s)
-        self._phases_j[self.phase] = self._phases_j.get(self.phase, 0.0) + energy_j
+        self._add_to(self._phases_j, self.phase, energy_j)
         self._follow_power(answered_s)
+
+    @staticmethod
+    def _add_to(sums_j: dict[str, float], name: str, energy_j: float) -> None:
+        sums_j[name] = sums_j.get(name, 0.0) + energy_j
 
     def _before_first_seen(self, reading: Reading, energy_j: float, now_s: float) -> tuple[float, float]:
         """Return what an instrument that answered late did not see, by its mean power since, and the doubt in it."""
@@ -211,11 +226,12 @@ class Footprint:
             if one.channel in self.start_edges_j:
                 self.start_edges_j[one.channel] = one.edge_j
                 amended += Totals(gpu_j=-one.energy_j, kg_co2e=-one.energy_j * self.kg_per_joule)
+                self._add_to(self._channels_j, one.channel, -one.energy_j)
         self._taken += amended
         startup_j = self._phases_j.get("startup", 0.0)
         in_startup_j = max(amended.energy_j, -startup_j)
         self._phases_j["startup"] = startup_j + in_startup_j
-        self._phases_j[self.phase] = self._phases_j.get(self.phase, 0.0) + amended.energy_j - in_startup_j
+        self._add_to(self._phases_j, self.phase, amended.energy_j - in_startup_j)
         return amended
 
     def settle_end(self, settlement: Settlement) -> None:
@@ -228,7 +244,8 @@ class Footprint:
                 corrected_j = reading.energy_j + one.energy_j
                 self._last[one.channel] = msgspec.structs.replace(reading, energy_j=corrected_j, edge_j=one.edge_j)
                 self._taken += Totals(gpu_j=one.energy_j, kg_co2e=one.energy_j * self.kg_per_joule)
-                self._phases_j[self.phase] = self._phases_j.get(self.phase, 0.0) + one.energy_j
+                self._add_to(self._phases_j, self.phase, one.energy_j)
+                self._add_to(self._channels_j, one.channel, one.energy_j)
 
     def bridge(self, now_s: float) -> float | None:
         """Let the mean power of late stand in for the instruments since the last snapshot, which do not answer.
@@ -268,11 +285,11 @@ class Footprint:
 
     def mark(self) -> None:
         """Remember this moment as the last at which training was seen to be alive."""
-        self._marked = (self.totals, self.phases_j)
+        self._marked = (self.totals, self.phases_j, self.channels_j)
 
     def rewind(self) -> None:
         """Forget what was spent since the last `mark`; only after the last `take`."""
-        self._taken, self._phases_j = self._marked
+        self._taken, self._phases_j, self._channels_j = self._marked
         self._bridged = Totals()
 
     def _follow_power(self, now_s: float) -> None:

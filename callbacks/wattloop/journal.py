@@ -78,7 +78,7 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop", tag_field="rec
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="record"):
-    """The run, or this part of it, ended."""
+    """The run, or this part of it, ended; all of its energy, by phase and by channel (GPU, CPU package, memory)."""
 
     time: datetime = msgspec.field(default_factory=_now)
     step: int
@@ -86,6 +86,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="recor
     totals: Totals
     uncertainty_kwh: float
     phases_j: dict[str, float]
+    channels_j: dict[str, float] = {}
 
 
 Record = Start | Tick | Epoch | Stop | End

@@ -65,11 +65,13 @@ class Ledger:
         self._before = Totals()
         self._uncertainty_before_j = 0.0
         self._phases_before_j: dict[str, float] = {}
+        self._channels_before_j: dict[str, float] = {}
         self._session: Footprint | None = None
 
     def open(self, session: Footprint) -> None:
         """Begin a session; the one before it is closed."""
-        self._before, self._uncertainty_before_j, self._phases_before_j = self.totals, self.uncertainty_j, self.phases_j
+        self._before, self._uncertainty_before_j = self.totals, self.uncertainty_j
+        self._phases_before_j, self._channels_before_j = self.phases_j, self.channels_j
         self._session = session
 
     @property
@@ -86,6 +88,11 @@ class Ledger:
     def phases_j(self) -> dict[str, float]:
         """Energy by phase so far, in joules."""
         return _added(self._phases_before_j, self._session.phases_j if self._session is not None else {})
+
+    @property
+    def channels_j(self) -> dict[str, float]:
+        """Energy by channel so far, in joules."""
+        return _added(self._channels_before_j, self._session.channels_j if self._session is not None else {})
 
     def end_epoch(self) -> tuple[Border, Border]:
         """End an epoch where the next one begins, so that epochs sum to the run; return its two ends."""
@@ -120,6 +127,7 @@ class Ledger:
             "epoch_start": msgspec.to_builtins(self.border.settled),
             "uncertainty_kwh": self.uncertainty_j / J_PER_KWH,
             "phases_j": self.phases_j,
+            "channels_j": self.channels_j,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, keep_id: bool) -> None:
@@ -141,6 +149,7 @@ class Ledger:
         self.border = Border(totals=self.border.settled + msgspec.convert(state["epoch_start"], Totals))
         self._uncertainty_before_j += state["uncertainty_kwh"] * J_PER_KWH
         self._phases_before_j = _added(self._phases_before_j, state["phases_j"])
+        self._channels_before_j = _added(self._channels_before_j, state.get("channels_j", {}))
 
 
 def _added(phases_j: Mapping[str, float], more_j: Mapping[str, float]) -> dict[str, float]:

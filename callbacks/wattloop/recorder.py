@@ -130,6 +130,7 @@ class Recorder:
                 totals=ledger.totals,
                 uncertainty_kwh=uncertainty_kwh,
                 phases_j=ledger.phases_j,
+                channels_j=ledger.channels_j,
             )
         )
         self.close()

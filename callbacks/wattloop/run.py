@@ -389,6 +389,11 @@ class Run:
         return self._ledger.phases_j
 
     @property
+    def channels_j(self) -> dict[str, float]:
+        """Energy by channel so far, in joules: every GPU by its UUID, every CPU package and memory."""
+        return self._ledger.channels_j
+
+    @property
     def uncertainty_kwh(self) -> float:
         """Half-width of the interval that holds the true energy so far, in kWh."""
         return self._ledger.uncertainty_j / J_PER_KWH

@@ -251,6 +251,7 @@ def test_the_record_holds_the_run(front: Front, fake_nvml: FakeNvml, tmp_path: P
     assert isinstance(end, End)
     assert (end.status, end.step) == ("finished", 20)
     assert sum(end.phases_j.values()) / J_PER_KWH == pytest.approx(end.totals.kwh, rel=1e-9)
+    assert sum(end.channels_j.values()) / J_PER_KWH == pytest.approx(end.totals.kwh, rel=1e-9)
     assert abs(end.totals.kwh - load.kwh) <= end.uncertainty_kwh
 
 
