@@ -159,9 +159,10 @@ def test_every_gpu_and_the_cpu_are_told_apart(fake_nvml: FakeNvml, new: NewRun, 
     for _ in range(2):
         run.start(framework="test")
         settle(run)
+        time.sleep(0.05)
         package.advance(5.0)
         memory.advance(1.0)
-        train(run, seconds=0.05)
+        train(run)
         run.finish()
     end = recorded(run, tmp_path)[-1]
     assert isinstance(end, journal.End)
