@@ -6,6 +6,7 @@ import logging
 import math
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -272,8 +273,22 @@ def test_what_a_dead_session_bridged_is_forgotten_with_it() -> None:
     assert footprint.totals.energy_j == 100.0
 
 
-def test_power_is_over_the_time_until_the_instruments_answered() -> None:
+def test_power_is_over_the_time_between_the_readings_however_long_the_others_take() -> None:
     footprint = Footprint(ConstantIntensity(500.0, "a test"))
     footprint.take(Snapshot(0.0, (gpu(0.0),)))
-    footprint.take(Snapshot(1.0, (gpu(300.0),), took_s=2.0))
+    footprint.take(Snapshot(1.0, (msgspec.structs.replace(gpu(300.0), time_s=3.0),), took_s=2.0))
     assert footprint.power_w == 100.0
+    footprint.bridge(4.0)
+    assert footprint.totals.energy_j == 400.0
+
+
+def test_what_a_late_instrument_did_not_see_is_filled_in_by_its_power_and_doubted_to_its_limit() -> None:
+    footprint = Footprint(ConstantIntensity(500.0, "a test"))
+    footprint.began_s = 10.0
+    late = msgspec.structs.replace(gpu(0.0), time_s=12.0, power_w=100.0, most_w=700.0)
+    footprint.take(Snapshot(11.0, (late,), took_s=1.0))
+    footprint.take(Snapshot(13.0, (msgspec.structs.replace(late, energy_j=150.0, time_s=13.0, power_w=150.0),)))
+    assert footprint.totals.energy_j == 150.0 + 2.0 * 150.0
+    assert footprint.totals.modelled_j == 300.0
+    assert footprint.totals.uncertainty_j == 2.0 * (700.0 - 150.0)
+    assert footprint.totals.duration_s == 3.0

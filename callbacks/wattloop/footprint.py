@@ -172,19 +172,23 @@ class Footprint:
         """Add what was spent since the snapshot before; a channel counts from when it is first seen."""
         self._ask_intensity()
         gpu_j = cpu_j = modelled_j = uncertainty_j = 0.0
+        middle_s = snapshot.time_s + snapshot.took_s / 2
+        weighted_s = 0.0
         for reading in snapshot.readings:
+            read_s = middle_s if math.isnan(reading.time_s) else reading.time_s
             before = self._last.get(reading.channel)
             if before is None:
                 self.start_edges_j[reading.channel] = reading.edge_j
-                self._unseen[reading.channel] = (snapshot.time_s - self.began_s, snapshot.time_s)
+                self._unseen[reading.channel] = (read_s - self.began_s, read_s)
             else:
                 energy_j = reading.energy_j - before.energy_j
                 if reading.channel in self._unseen:
-                    unseen_j, doubt_j = self._before_first_seen(reading, energy_j, snapshot.time_s)
+                    unseen_j, doubt_j = self._before_first_seen(reading, energy_j, read_s)
                     energy_j += unseen_j
                     modelled_j += unseen_j
                     uncertainty_j += doubt_j
                 gpu_j, cpu_j = (gpu_j + energy_j, cpu_j) if reading.kind == "gpu" else (gpu_j, cpu_j + energy_j)
+                weighted_s += energy_j * read_s
                 self._add_to(self._channels_j, reading.channel, energy_j)
                 modelled_j += reading.modelled_j - before.modelled_j
                 uncertainty_j += reading.uncertainty_j - before.uncertainty_j
@@ -192,7 +196,8 @@ class Footprint:
         if self._start_s is None:
             self._start_s = snapshot.time_s
             self._answered_s = self.began_s if self.began_s < snapshot.time_s else None
-        answered_s = snapshot.time_s + snapshot.took_s
+        # A driver may take long to tell of many channels: on the whole, the energy is that of this moment.
+        answered_s = weighted_s / (gpu_j + cpu_j) if gpu_j + cpu_j > 0 else middle_s
         duration_s = 0.0 if self._answered_s is None else answered_s - self._answered_s
         self._last_s, self._answered_s = snapshot.time_s, answered_s
         energy_j = gpu_j + cpu_j

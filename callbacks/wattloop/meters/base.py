@@ -28,6 +28,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         shared: True where the channel also holds what other users of the device drew (a MIG slice reports its board).
         power_w: Mean power of late, in watts; ``nan`` where only differences of ``energy_j`` tell.
         most_w: The most that the channel can draw, in watts, as far as is known.
+        time_s: When it was read, monotonic, in seconds; ``nan`` where nothing better is known than of the snapshot.
     """
 
     channel: str
@@ -40,6 +41,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     shared: bool = False
     power_w: float = math.nan
     most_w: float = math.inf
+    time_s: float = math.nan
 
 
 class MeterUnavailable(Exception):
