@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fakes.nvml import FakeNvml
 from wattloop.meters import MeterOptions
-from wattloop.meters.base import Reading
-from wattloop.sampler import Sampler, Snapshot, acquire, release
+from wattloop.meters.base import Correction, Reading
+from wattloop.sampler import FOLLOW_S, Sampler, Settlement, Snapshot, acquire, release
 
 PATIENCE_S = 20.0
 """How long a test waits for what must come, on however slow a machine."""
@@ -324,6 +325,83 @@ def test_closing_twice_and_from_a_listener_ends_the_thread(start: Start) -> None
     sampler.close()
     assert meter.closed == 1
     assert not sampler.read(timeout_s=0.01)
+
+
+class Settling(Meter):
+    """An instrument that knows better of each marked reading as soon as it is let look again."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.may_look = threading.Event()
+        self._marks: list[float] = []
+
+    def mark(self, mark_s: float) -> tuple[Reading, ...]:
+        self._marks.append(mark_s)
+        return self.read()
+
+    def next_look_s(self, now_s: float) -> float | None:
+        return now_s + 0.001 if self._marks else None
+
+    def look(self) -> tuple[Correction, ...]:
+        if not self.may_look.is_set():
+            return ()
+        marks, self._marks = self._marks, []
+        return tuple(Correction(self.channel, mark_s, 1.0, 0.0) for mark_s in marks)
+
+
+class Follower:
+    def __init__(self, wants: int) -> None:
+        self.told: list[Settlement | None] = []
+        self._wants = wants
+
+    def learn(self, settlement: Settlement | None) -> bool:
+        self.told.append(settlement)
+        return len(self.told) >= self._wants
+
+
+def test_a_closed_sampler_goes_on_until_its_follower_knows_enough(start: Start) -> None:
+    meter, follower = Settling(), Follower(wants=1)
+    sampler = start(meter)
+    assert sampler.read(PATIENCE_S)
+    sampler.follow(follower.learn)
+    sampler.close()
+    assert meter.closed == 0
+    meter.may_look.set()
+    until(lambda: meter.closed)
+    (settlement, last) = follower.told
+    assert settlement is not None
+    assert [one.energy_j for one in settlement.corrections] == [1.0]
+    assert last is None
+
+
+def test_a_follower_that_learns_nothing_is_let_go_in_time(start: Start) -> None:
+    meter, follower = Settling(), Follower(wants=5)
+    sampler = start(meter)
+    assert sampler.read(PATIENCE_S)
+    began_s = time.monotonic()
+    sampler.follow(follower.learn)
+    sampler.close()
+    until(lambda: meter.closed)
+    assert follower.told == [None]
+    assert time.monotonic() - began_s >= FOLLOW_S
+
+
+def test_a_follower_that_fails_ends_nothing(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    meter, listener = Settling(), Listener()
+    meter.may_look.set()
+
+    def fail(settlement: Settlement | None) -> bool:
+        raise ValueError("oh")
+
+    sampler = start(meter)
+    sampler.subscribe(listener.take, 1e3)
+    assert sampler.read(PATIENCE_S)
+    sampler.follow(fail)
+    assert sampler.read(PATIENCE_S)
+    until(lambda: any(isinstance(snapshot, Settlement) for snapshot in listener.snapshots))
+    sampler.close()
+    until(lambda: meter.closed)
+    assert warnings(caplog) == ["a measurement could not be used: ValueError('oh')"]
 
 
 @pytest.fixture
