@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -25,6 +26,9 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
             or all of it for a modelled channel).
         edge_j: What the instrument may not yet show at this moment, in joules (its refresh period x the power now).
         shared: True where the channel also holds what other users of the device drew (a MIG slice reports its board).
+        power_w: Mean power of late, in watts: of a board that has just been opened, that of the moment; NaN where it
+            is not known.
+        most_w: The most that the device can draw, in watts; infinite where it is not known.
     """
 
     channel: str
@@ -35,6 +39,8 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     modelled_j: float = 0.0
     edge_j: float = 0.0
     shared: bool = False
+    power_w: float = math.nan
+    most_w: float = math.inf
 
 
 class MeterUnavailable(Exception):

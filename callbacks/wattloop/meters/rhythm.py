@@ -1,0 +1,157 @@
+"""Rhythm: when an energy counter moves, learnt from the times between which it was seen to."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+LEARNT = 3
+"""Periods that must have been seen."""
+IRREGULAR = 0.25
+"""A counter whose periods differ by more than this share is not interpolated."""
+APART = 1.25
+"""Looks per period that it takes to see the counter stand, and so to miss none of its moves."""
+ASSUMED_S = 0.1
+"""Period assumed of a counter of which nothing is known, in seconds; NVIDIA documents none, 10-100 ms are reported."""
+RHYTHM_S = 60.0
+"""Longest time for which a rhythm is trusted without another look, in seconds."""
+RESYNC = 1.0
+"""A rhythm followed over some time is good for that multiple of it at most, before another look is due."""
+CALM = 0.7
+"""Share of the largest surprise of late that is still reckoned with after the next move."""
+
+
+class Rhythm:
+    """A counter's period and phase.
+
+    Attributes:
+        period_s: The period, in seconds; `ASSUMED_S` as long as it is not known, the longest seen where it varies, and
+            two looks' time where it is shorter than what can be seen.
+        regular: The period is known, long enough to see two moves apart, and keeps within `IRREGULAR`.
+        resync_s: When the rhythm is to be looked at again, monotonic, in seconds; infinite where there is none.
+        lost: The counter did not move when it should have, or at another time.
+        vague: When it moved last is not known to a look.
+    """
+
+    def __init__(self) -> None:
+        self.period_s = ASSUMED_S
+        self.regular = self.lost = self.vague = False
+        self.resync_s = math.inf
+        self._periods: deque[tuple[float, float]] = deque(maxlen=9)
+        self._first_s: float | None = None
+        self._edge_s = 0.0
+        self._near_s: float | None = None  # the last move, if the counter has been watched ever since
+        self._grain_s = self._first_grain_s = self._off_s = 0.0
+
+    @property
+    def learnt(self) -> bool:
+        """Whether enough periods were seen."""
+        return len(self._periods) >= LEARNT
+
+    @property
+    def quick(self) -> bool:
+        """Whether the counter moves whenever it is looked at."""
+        return self.learnt and not self._apart
+
+    @property
+    def _apart(self) -> bool:
+        return self._mean_s > APART * max(grain_s for _, grain_s in self._periods)
+
+    @property
+    def _mean_s(self) -> float:
+        return sum(period_s for period_s, _ in self._periods) / len(self._periods)
+
+    def interrupt(self) -> None:
+        """Note that the counter may have moved unseen."""
+        self._near_s = None
+
+    def moved(self, after_s: float, until_s: float, grain_s: float) -> float:
+        """Take in that the counter moved once between two times.
+
+        Args:
+            after_s: Time of the last look before.
+            until_s: Time of the first look after.
+            grain_s: Time from one look to the next where one follows the other, in seconds.
+
+        Returns:
+            When it moved: where the rhythm says, as far as the looks allow.
+        """
+        seen_s = edge_s = (after_s + until_s) / 2
+        if self.regular and not self.lost:
+            beats = math.floor((until_s - self._edge_s) / self.period_s)
+            dues_s = [self._edge_s + beat * self.period_s for beat in (beats, beats + 1)]
+            off_s, edge_s = min((abs(min(max(due_s, after_s), until_s) - due_s), due_s) for due_s in dues_s)
+            edge_s = min(max(edge_s, after_s), until_s)
+            self._off_s = max(CALM * self._off_s, off_s)
+        self.vague = until_s - after_s > 3 * grain_s
+        if self.vague:
+            # It moved before anybody looked: look sooner, and again.
+            self._off_s += self.doubt_s(edge_s)
+        else:
+            self._grain_s = grain_s
+            if self._near_s is not None:
+                self._learn(seen_s - self._near_s, max(grain_s, until_s - after_s))
+            self._follow(edge_s)
+        self._near_s = None if self.vague else seen_s
+        return edge_s
+
+    def _learn(self, period_s: float, grain_s: float) -> None:
+        self._periods.append((period_s, grain_s))
+        if not self.learnt:
+            return
+        mean_s, grain_s = self._mean_s, max(grain_s for _, grain_s in self._periods)
+        tolerance_s = max(IRREGULAR * mean_s, 1.5 * grain_s)
+        was_regular = self.regular
+        self.regular = self._apart and all(abs(seen_s - mean_s) <= tolerance_s for seen_s, _ in self._periods)
+        if not self._apart:
+            self.period_s = 2 * grain_s
+        elif not self.regular:
+            self.period_s = max(period_s for period_s, _ in self._periods)
+        elif not was_regular or self.lost or abs(self.period_s - mean_s) > tolerance_s:
+            self.period_s = mean_s
+            self._first_s = None
+
+    def _follow(self, edge_s: float) -> None:
+        """Keep the rhythm: the further apart two moves are, the better they tell the period between them."""
+        if self.regular and self._first_s is not None and not self.lost:
+            beats = max(round((edge_s - self._first_s) / self.period_s), 1)
+            period_s = (edge_s - self._first_s) / beats
+            if abs(period_s - self.period_s) * beats > max(self.period_s / 4, self._grain_s):
+                self.lost = True  # until the next move, which tells the period anew
+            elif beats > len(self._periods):
+                self.period_s = period_s
+        if self._first_s is None:
+            # The first move that the periods were learnt from.
+            self._first_s = edge_s - self.period_s * len(self._periods) if self.regular else edge_s
+            self._first_grain_s = max(grain_s for _, grain_s in self._periods) if self.regular else self._grain_s
+            self._off_s, self.lost = 0.0, False
+        self._edge_s = edge_s
+        share = min(RESYNC, max(self.period_s / (2 * self._grain_s) - 1, 0.1))
+        self.resync_s = edge_s + min(max(share * (edge_s - self._first_s), self.period_s), RHYTHM_S)
+
+    def doubt_s(self, now_s: float) -> float:
+        """Return how far off the next move may be, in seconds."""
+        followed_s = max(self._edge_s - (self._first_s or 0.0), self.period_s)
+        drift = (now_s - self._edge_s) / followed_s
+        return 0.75 * self._grain_s + (self._grain_s + self._first_grain_s) / 2 * drift + self._off_s
+
+    def late_s(self, now_s: float) -> float:
+        """Return for how long the counter has not moved, as far as its rhythm tells; 0.0 where it is not known."""
+        if not self.regular or now_s - self._edge_s > RHYTHM_S:
+            return 0.0
+        late_s, doubt_s = (now_s - self._edge_s) % self.period_s, self.doubt_s(now_s)
+        # So near a move there is no telling on which side of it.
+        return late_s if doubt_s < late_s < self.period_s - doubt_s else self.period_s / 2
+
+    def next_s(self, now_s: float, still_s: float) -> float:
+        """Return from when on the counter may move next; `now_s` where it may do so any time.
+
+        Args:
+            now_s: The time.
+            still_s: Since when it has been seen not to move.
+        """
+        if not self.regular or self.lost or now_s - self._edge_s > RHYTHM_S:
+            return now_s
+        doubt_s, late_s = self.doubt_s(now_s), (now_s - self._edge_s) % self.period_s
+        wait_s = min(self.period_s - late_s, self.period_s - (now_s - still_s)) - doubt_s
+        return now_s if late_s <= doubt_s else now_s + max(wait_s, 0.0)
