@@ -118,12 +118,17 @@ class EdgeWatch:
         """Return when to look again, or to feel the power; infinite when there is nothing to learn."""
         if not self.wants_look(now_s):
             return self.rhythm.resync_s
-        look_s = self.rhythm.next_s(now_s + self._pause_s, self._still_s)
+        look_s = self._edge_due_s(now_s + self._pause_s)
         return min(look_s, now_s + self.period_s / LOOKS) if self.feels else look_s
 
     def near(self, now_s: float) -> bool:
         """Tell whether the counter may move about now."""
-        return self.rhythm.next_s(now_s, self._still_s) <= now_s + LEAST_GAP_S / 2
+        return self._edge_due_s(now_s) <= now_s + LEAST_GAP_S / 2
+
+    def _edge_due_s(self, now_s: float) -> float:
+        due_s = self.rhythm.next_s(now_s, self._still_s)
+        # Two edges that are missed by a little must not be taken for each other.
+        return min(due_s, max(now_s, self._look[0] + self.period_s / 2)) if self._look and self._marks else due_s
 
     @property
     def feels(self) -> bool:
@@ -188,9 +193,9 @@ class EdgeWatch:
     def _check(self, edge_s: float, gained_j: float) -> None:
         """See whether the power that was felt since the edge before explains what the counter gained."""
         before_s, before_j = self._edge or (edge_s, 0.0)
-        self._edge = (edge_s, gained_j)
+        self._edge = None if self.rhythm.vague else (edge_s, gained_j)
         whole_j, half_j = self._felt_j(before_s, edge_s), self._felt_j(before_s, (before_s + edge_s) / 2)
-        if whole_j is None or half_j is None:
+        if whole_j is None or half_j is None or self.rhythm.vague:
             self._checking = self.regular and bool(self._marks) and edge_s >= self._check_s
             return
         self._checking = False

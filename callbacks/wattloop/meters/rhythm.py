@@ -17,7 +17,7 @@ RHYTHM_S = 60.0
 """Longest time for which a rhythm is trusted without another look, in seconds."""
 RESYNC = 1.0
 """A rhythm followed over some time is good for that multiple of it at most, before another look is due."""
-CALM = 0.7
+CALM = 0.9
 """Share of the largest surprise of late that is still reckoned with after the next move."""
 
 
@@ -86,7 +86,7 @@ class Rhythm:
         self.vague = until_s - after_s > 3 * grain_s
         if self.vague:
             # It moved before anybody looked: look sooner, and again.
-            self._off_s += self.doubt_s(edge_s)
+            self._off_s += grain_s
         else:
             self._grain_s = grain_s
             if self._near_s is not None:
@@ -100,7 +100,7 @@ class Rhythm:
         if not self.learnt:
             return
         mean_s, grain_s = self._mean_s, max(grain_s for _, grain_s in self._periods)
-        tolerance_s = max(IRREGULAR * mean_s, 1.5 * grain_s)
+        tolerance_s = IRREGULAR * mean_s + grain_s
         was_regular = self.regular
         self.regular = self._apart and all(abs(seen_s - mean_s) <= tolerance_s for seen_s, _ in self._periods)
         if not self._apart:
