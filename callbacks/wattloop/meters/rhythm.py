@@ -13,8 +13,8 @@ APART = 1.25
 """Looks per period that it takes to see the counter stand, and so to miss none of its moves."""
 ASSUMED_S = 0.1
 """Period assumed of a counter of which nothing is known, in seconds; NVIDIA documents none, 10-100 ms are reported."""
-RHYTHM_S = 60.0
-"""Longest time for which a rhythm is trusted without another look, in seconds."""
+RESYNC_S, RHYTHM_S = 60.0, 65.0
+"""Longest time until a rhythm is looked at again, and for which it is trusted without, in seconds."""
 RESYNC = 1.0
 """A rhythm followed over some time is good for that multiple of it at most, before another look is due."""
 CALM = 0.9
@@ -41,7 +41,7 @@ class Rhythm:
         self._first_s: float | None = None
         self._edge_s = 0.0
         self._near_s: float | None = None  # the last move, if the counter has been watched ever since
-        self._grain_s = self._first_grain_s = self._off_s = 0.0
+        self._grain_s = self._first_doubt_s = self._off_s = 0.0
 
     @property
     def learnt(self) -> bool:
@@ -77,7 +77,7 @@ class Rhythm:
             When it moved: where the rhythm says, as far as the looks allow.
         """
         seen_s = edge_s = (after_s + until_s) / 2
-        if self.regular and not self.lost:
+        if self._tells(seen_s):
             beats = math.floor((until_s - self._edge_s) / self.period_s)
             dues_s = [self._edge_s + beat * self.period_s for beat in (beats, beats + 1)]
             off_s, edge_s = min((abs(min(max(due_s, after_s), until_s) - due_s), due_s) for due_s in dues_s)
@@ -123,22 +123,37 @@ class Rhythm:
         if self._first_s is None:
             # The first move that the periods were learnt from.
             self._first_s = edge_s - self.period_s * len(self._periods) if self.regular else edge_s
-            self._first_grain_s = max(grain_s for _, grain_s in self._periods) if self.regular else self._grain_s
-            self._off_s, self.lost = 0.0, False
+            self._off_s = max((abs(period_s - self._mean_s) - grain_s for period_s, grain_s in self._periods), default=0)
+            self._off_s = max(self._off_s, 0.0)
+            self._first_doubt_s = max((grain_s for _, grain_s in self._periods), default=0.0) + self._off_s
+            self.lost = False
         self._edge_s = edge_s
-        share = min(RESYNC, max(self.period_s / (2 * self._grain_s) - 1, 0.1))
-        self.resync_s = edge_s + min(max(share * (edge_s - self._first_s), self.period_s), RHYTHM_S)
+        # As long as it takes until a quarter of a period is in doubt.
+        good_s = (self.period_s / 4 - self.doubt_s(edge_s)) / self._drift
+        self.resync_s = edge_s + min(max(min(good_s, RESYNC * self._followed_s), self.period_s), RESYNC_S)
+
+    @property
+    def _followed_s(self) -> float:
+        return max(self._edge_s - (self._first_s or 0.0), self.period_s)
+
+    @property
+    def _drift(self) -> float:
+        """How far the period may be off, in seconds per second."""
+        return (self._grain_s + self._first_doubt_s) / 2 / self._followed_s
 
     def doubt_s(self, now_s: float) -> float:
         """Return how far off the next move may be, in seconds."""
-        followed_s = max(self._edge_s - (self._first_s or 0.0), self.period_s)
-        drift = (now_s - self._edge_s) / followed_s
-        return 0.75 * self._grain_s + (self._grain_s + self._first_grain_s) / 2 * drift + self._off_s
+        return 0.75 * self._grain_s + self._off_s + self._drift * (now_s - self._edge_s)
+
+    def _tells(self, now_s: float) -> bool:
+        """Tell whether the next move is known to a quarter of a period."""
+        trusted = self.regular and not self.lost and now_s - self._edge_s <= RHYTHM_S
+        return trusted and self.doubt_s(now_s) <= self.period_s / 4
 
     def late_s(self, now_s: float) -> float:
         """Return for how long the counter has not moved, as far as its rhythm tells; 0.0 where it is not known."""
-        if not self.regular or now_s - self._edge_s > RHYTHM_S:
-            return 0.0
+        if not self._tells(now_s):
+            return self.period_s / 2 if self.regular else 0.0
         late_s, doubt_s = (now_s - self._edge_s) % self.period_s, self.doubt_s(now_s)
         # So near a move there is no telling on which side of it.
         return late_s if doubt_s < late_s < self.period_s - doubt_s else self.period_s / 2
@@ -150,7 +165,7 @@ class Rhythm:
             now_s: The time.
             still_s: Since when it has been seen not to move.
         """
-        if not self.regular or self.lost or now_s - self._edge_s > RHYTHM_S:
+        if not self._tells(now_s):
             return now_s
         doubt_s, late_s = self.doubt_s(now_s), (now_s - self._edge_s) % self.period_s
         wait_s = min(self.period_s - late_s, self.period_s - (now_s - still_s)) - doubt_s
