@@ -25,6 +25,8 @@ MOST_MARKS = 8
 """Readings that wait to be settled at a time."""
 PATIENCE = 3.0
 """Periods to wait for an edge before giving up."""
+REST_S = (1.0, 60.0)
+"""Times for which nothing is marked after nothing was learnt, in seconds: each twice the one before."""
 CHECK_S = 1.0
 """Shortest time from one check of the power that is felt to the next, in seconds."""
 MEMORY = 0.9
@@ -75,6 +77,7 @@ class EdgeWatch:
         self._pause_s = self._grain_s = FIRST_GAP_S
         self._until_s = self._check_s = self._still_s = 0.0
         self._resyncing = self._checking = False
+        self._rest_s = self._rested_s = 0.0
 
     @property
     def period_s(self) -> float:
@@ -108,8 +111,11 @@ class EdgeWatch:
             self.rhythm.resync_s = math.inf
             self._resyncing = True
         if now_s >= self._until_s and (self._marks or self._resyncing or self._checking):
-            # It did not move when it should have, or draws nothing.
+            # It did not move when it should have, or draws nothing, or is looked at too seldom.
             self.rhythm.lost = self.regular
+            if not self.rhythm.learnt:
+                self._rest_s = min(max(2 * self._rest_s, REST_S[0]), REST_S[1])
+                self._rested_s = now_s + self._rest_s
             self._resyncing = self._checking = False
             self._marks.clear()
         return bool(self._marks) or self._resyncing or self._checking
@@ -160,7 +166,7 @@ class EdgeWatch:
             self._still_s = now_s
         settled = self._seen(now_s, value_j)
         self._look = (now_s, value_j)
-        if mark_s is not None and len(self._marks) < MOST_MARKS:
+        if mark_s is not None and len(self._marks) < MOST_MARKS and now_s >= self._rested_s:
             self._marks.append(_Mark(mark_s, now_s, value_j))
             self._until_s = now_s + PATIENCE * self.period_s * (1 if self.rhythm.learnt else LEARNT + 1)
         return settled

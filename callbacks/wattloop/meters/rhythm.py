@@ -11,6 +11,8 @@ IRREGULAR = 0.25
 """A counter whose periods differ by more than this share is not interpolated."""
 APART = 1.25
 """Looks per period that it takes to see the counter stand, and so to miss none of its moves."""
+BLUNT = 2.0
+"""A move that was not seen to a multiple of the usual time between two looks teaches nothing."""
 ASSUMED_S = 0.1
 """Period assumed of a counter of which nothing is known, in seconds; NVIDIA documents none, 10-100 ms are reported."""
 RESYNC_S, RHYTHM_S = 60.0, 65.0
@@ -55,10 +57,11 @@ class Rhythm:
 
     @property
     def _apart(self) -> bool:
-        return self._mean_s > APART * max(grain_s for _, grain_s in self._periods)
+        return self._mean_s > APART * sum(grain_s for _, grain_s in self._periods) / len(self._periods)
 
     @property
     def _mean_s(self) -> float:
+        # One look after the other, none missing: however coarse they are, the mean is that of the periods.
         return sum(period_s for period_s, _ in self._periods) / len(self._periods)
 
     def interrupt(self) -> None:
@@ -83,7 +86,7 @@ class Rhythm:
             off_s, edge_s = min((abs(min(max(due_s, after_s), until_s) - due_s), due_s) for due_s in dues_s)
             edge_s = min(max(edge_s, after_s), until_s)
             self._off_s = max(CALM * self._off_s, off_s)
-        self.vague = until_s - after_s > 3 * grain_s
+        self.vague = until_s - after_s > BLUNT * grain_s
         if self.vague:
             # It moved before anybody looked: look sooner, and again.
             self._off_s += grain_s
@@ -104,7 +107,7 @@ class Rhythm:
         was_regular = self.regular
         self.regular = self._apart and all(abs(seen_s - mean_s) <= tolerance_s for seen_s, _ in self._periods)
         if not self._apart:
-            self.period_s = 2 * grain_s
+            self.period_s = min(2 * mean_s, max(mean_s, ASSUMED_S))
         elif not self.regular:
             self.period_s = max(period_s for period_s, _ in self._periods)
         elif not was_regular or self.lost or abs(self.period_s - mean_s) > tolerance_s:
@@ -113,13 +116,15 @@ class Rhythm:
 
     def _follow(self, edge_s: float) -> None:
         """Keep the rhythm: the further apart two moves are, the better they tell the period between them."""
-        if self.regular and self._first_s is not None and not self.lost:
+        if self._first_s is not None and self._tells(edge_s):
             beats = max(round((edge_s - self._first_s) / self.period_s), 1)
             period_s = (edge_s - self._first_s) / beats
             if abs(period_s - self.period_s) * beats > max(self.period_s / 4, self._grain_s):
                 self.lost = True  # until the next move, which tells the period anew
             elif beats > len(self._periods):
                 self.period_s = period_s
+        elif self.regular and not self.lost:
+            self._first_s = None
         if self._first_s is None:
             # The first move that the periods were learnt from.
             self._first_s = edge_s - self.period_s * len(self._periods) if self.regular else edge_s
@@ -130,7 +135,8 @@ class Rhythm:
         self._edge_s = edge_s
         # As long as it takes until a quarter of a period is in doubt.
         good_s = (self.period_s / 4 - self.doubt_s(edge_s)) / self._drift
-        self.resync_s = edge_s + min(max(min(good_s, RESYNC * self._followed_s), self.period_s), RESYNC_S)
+        good_s = min(good_s, RESYNC * self._followed_s) if good_s > self.period_s else math.inf
+        self.resync_s = edge_s + min(good_s, RESYNC_S)
 
     @property
     def _followed_s(self) -> float:
