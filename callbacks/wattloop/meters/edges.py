@@ -157,11 +157,10 @@ class EdgeWatch:
         now_s, took_s = (before_s + after_s) / 2, after_s - before_s
         self._pause_s = max(self.gap_s, took_s)
         self._grain_s = self._pause_s + took_s
-        if self._look is not None:
-            blind_s = self.period_s if self.regular else self.period_s / 2
-            if now_s - self._look[0] > max(3 * self._grain_s, blind_s):
-                # More than one edge may have passed unseen.
-                self.forget()
+        blind_s = self.period_s if self.regular else max(self.period_s / 2, 2 * self._grain_s)
+        if self._look is not None and now_s - self._look[0] > blind_s:
+            # More than one edge may have passed unseen.
+            self.forget()
         if self._look is None:
             self._still_s = now_s
         settled = self._seen(now_s, value_j)

@@ -48,12 +48,14 @@ class Gpu:
         self.interval_s = COUNTER_INTERVAL_S
         self._limit_w = self._quietly(FALLBACK_LIMIT_W, (power_limit,))
         powers = tuple(self._believed(power) for power in POWERS)
-        self._instant = lambda gate, handle: first(gate, handle, powers)[1]
         # An average over a second, on most boards: a wave in step with our readings does not fool it.
-        self._averaged = lambda gate, handle: first(gate, handle, powers[1:])[1]
+        self._averaged = powers[1:]
+        try:
+            self._instant, self._power_w = first(gate, self._handle, powers)
+        except Failed:
+            self._instant, self._power_w = powers[0], 0.0
         try:
             self._source, self._value = first(gate, self._handle, COUNTERS)
-            self._power_w = self._quietly(0.0, powers)
         except Failed:
             self.method = "integrated"
             self.interval_s = POWER_INTERVAL_S
@@ -137,7 +139,7 @@ class Gpu:
         """Read the power beside the first readings of a counter, and check the board once."""
         self._to_check -= 1
         if self.method == "counter":
-            power_w = self._quietly(math.nan, (self._averaged,))
+            power_w = self._quietly(math.nan, self._averaged)
             fault = self._check.add(self._time_s, self._settled_j, power_w, last=not self._to_check)
             if fault:
                 log.warning("GPU %s: %s; the counter is used", self.uuid, fault)
@@ -177,8 +179,11 @@ class Gpu:
         late_j = just_s * self._now_w + (late_s - just_s) * self._power_w
         self._shown_j = max(self._shown_j, self._settled_j + late_j)
         self._waited_s = max(self._time_s - mark_s, 0.0)
-        self._marks[mark_s] = (self._value, self._shown_j - self._settled_j, self._waited_s)
         self._settle(settled)
+        if self._watch.wants_look(self._time_s):
+            self._marks[mark_s] = (self._value, self._shown_j - self._settled_j, self._waited_s)
+        else:
+            self._marks.clear()
         self.look_s = self._watch.next_look_s(self._clock())
 
     def _feel(self) -> None:

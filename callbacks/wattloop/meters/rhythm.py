@@ -111,32 +111,34 @@ class Rhythm:
         elif not self.regular:
             self.period_s = max(period_s for period_s, _ in self._periods)
         elif not was_regular or self.lost or abs(self.period_s - mean_s) > tolerance_s:
-            self.period_s = mean_s
-            self._first_s = None
+            self.period_s, self.lost = mean_s, False
+            self._anchor((self._near_s or 0.0) + period_s)
 
     def _follow(self, edge_s: float) -> None:
         """Keep the rhythm: the further apart two moves are, the better they tell the period between them."""
-        if self._first_s is not None and self._tells(edge_s):
+        followed = self._tells(edge_s)
+        if followed and self._first_s is not None:
             beats = max(round((edge_s - self._first_s) / self.period_s), 1)
             period_s = (edge_s - self._first_s) / beats
             if abs(period_s - self.period_s) * beats > max(self.period_s / 4, self._grain_s):
                 self.lost = True  # until the next move, which tells the period anew
             elif beats > len(self._periods):
                 self.period_s = period_s
-        elif self.regular and not self.lost:
-            self._first_s = None
-        if self._first_s is None:
-            # The first move that the periods were learnt from.
-            self._first_s = edge_s - self.period_s * len(self._periods) if self.regular else edge_s
-            self._off_s = max((abs(period_s - self._mean_s) - grain_s for period_s, grain_s in self._periods), default=0)
-            self._off_s = max(self._off_s, 0.0)
-            self._first_doubt_s = max((grain_s for _, grain_s in self._periods), default=0.0) + self._off_s
-            self.lost = False
+        elif not self.lost:
+            self._anchor(edge_s)
         self._edge_s = edge_s
         # As long as it takes until a quarter of a period is in doubt.
         good_s = (self.period_s / 4 - self.doubt_s(edge_s)) / self._drift
-        good_s = min(good_s, RESYNC * self._followed_s) if good_s > self.period_s else math.inf
+        good_s = min(good_s, RESYNC * self._followed_s) if followed and good_s > self._followed_s / 4 else math.inf
         self.resync_s = edge_s + min(good_s, RESYNC_S)
+
+    def _anchor(self, edge_s: float) -> None:
+        """Begin anew: what is known of the period are those that were seen one after the other."""
+        seen_s = self.period_s * len(self._periods) if self.regular else 0.0
+        self._first_s = edge_s - seen_s
+        unrest_s = max((abs(period_s - self._mean_s) - grain_s for period_s, grain_s in self._periods), default=0.0)
+        self._off_s = max(unrest_s, 0.0)
+        self._first_doubt_s = max((grain_s for _, grain_s in self._periods), default=0.0) + self._off_s
 
     @property
     def _followed_s(self) -> float:
