@@ -18,7 +18,7 @@ from wattloop.meters.rhythm import LEARNT, Rhythm
 
 FIRST_GAP_S = 0.002
 """Time between two looks as long as the period is not known, in seconds."""
-LEAST_GAP_S, MOST_GAP_S = 0.0005, 0.002
+LEAST_GAP_S, MOST_GAP_S = 0.0005, 0.001
 LOOKS = 20
 """Looks per period where the counter is due to move, and readings of the power per period."""
 MOST_MARKS = 8
@@ -27,10 +27,10 @@ PATIENCE = 3.0
 """Periods to wait for an edge before giving up."""
 REST_S = (1.0, 60.0)
 """Times for which nothing is marked after nothing was learnt, in seconds: each twice the one before."""
-CHECK_S = 1.0
+CHECK_S = 2.0
 """Shortest time from one check of the power that is felt to the next, in seconds."""
 MEMORY = 0.9
-"""Share of what the checks before have shown that still counts at the next."""
+"""Share of what was seen before, of the power as of the time that a look takes, that counts beside the next."""
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -73,8 +73,8 @@ class EdgeWatch:
         self._look: tuple[float, float] | None = None
         self._edge: tuple[float, float] | None = None  # the last edge and what was gained there, if watched ever since
         self._powers: deque[tuple[float, float]] = deque(maxlen=8 * LOOKS)
-        self._unexplained_j2 = self._unevenness_j2 = 0.0
-        self._pause_s = self._grain_s = FIRST_GAP_S
+        self._unexplained_j2 = self._uneven_j2 = 0.0
+        self._took_s = 0.0  # by a look, as a rule
         self._until_s = self._check_s = self._still_s = 0.0
         self._resyncing = self._checking = False
         self._rest_s = self._rested_s = 0.0
@@ -99,6 +99,15 @@ class EdgeWatch:
     def gap_s(self) -> float:
         """Time between two looks where the counter may move, in seconds."""
         return min(max(self.period_s / LOOKS, LEAST_GAP_S), MOST_GAP_S) if self.rhythm.learnt else FIRST_GAP_S
+
+    @property
+    def _pause_s(self) -> float:
+        # At least half the time is the driver's.
+        return max(self.gap_s, self._took_s)
+
+    @property
+    def _grain_s(self) -> float:
+        return self._pause_s + self._took_s
 
     def late_s(self, now_s: float) -> float:
         """Return for how long the counter has not moved, as far as its rhythm tells; 0.0 where it is not known."""
@@ -139,7 +148,7 @@ class EdgeWatch:
     @property
     def feels(self) -> bool:
         """Whether the power is worth asking for, beside the counter: not where a call takes as long as a look waits."""
-        return self._pause_s <= self.gap_s and (bool(self._marks) or self._checking)
+        return self._took_s <= self.gap_s and (bool(self._marks) or self._checking)
 
     def feel(self, now_s: float, power_w: float) -> None:
         """Take in the power at a moment, in watts."""
@@ -155,8 +164,7 @@ class EdgeWatch:
             mark_s: A name for this look, if it is a reading to be settled: its time.
         """
         now_s, took_s = (before_s + after_s) / 2, after_s - before_s
-        self._pause_s = max(self.gap_s, took_s)
-        self._grain_s = self._pause_s + took_s
+        self._took_s = took_s if self._look is None else MEMORY * self._took_s + (1 - MEMORY) * took_s
         blind_s = self.period_s if self.regular else max(self.period_s / 2, 2 * self._grain_s)
         if self._look is not None and now_s - self._look[0] > blind_s:
             # More than one edge may have passed unseen.
@@ -206,13 +214,8 @@ class EdgeWatch:
         self._checking = False
         self._check_s = edge_s + CHECK_S
         self._unexplained_j2 = MEMORY * self._unexplained_j2 + (whole_j - gained_j) ** 2
-        unevenness_j2 = (whole_j / 2 - half_j) ** 2 + (gained_j - before_j) ** 2 + (gained_j / LOOKS) ** 2
-        self._unevenness_j2 = MEMORY * self._unevenness_j2 + unevenness_j2
-
-    @property
-    def _belief(self) -> float:
-        """Share of the energy's unevenness that the power explains (0-1)."""
-        return max(0.0, 1.0 - self._unexplained_j2 / self._unevenness_j2) if self._unevenness_j2 else 1.0
+        uneven_j2 = (whole_j / 2 - half_j) ** 2 + (gained_j - before_j) ** 2 + (gained_j / LOOKS) ** 2
+        self._uneven_j2 = MEMORY * self._uneven_j2 + uneven_j2
 
     def _felt_j(self, begin_s: float, end_s: float) -> float | None:
         """Return the power that was felt between two times, integrated; None where it was not felt throughout."""
@@ -228,7 +231,13 @@ class EdgeWatch:
 
     def _settled(self, mark: _Mark) -> Settled:
         gained_j = mark.gained_j
-        late_j = gained_j * max(1.0 - mark.ahead_s / self.period_s, 0.0)
+        late = max(1.0 - mark.ahead_s / self.period_s, 0.0)
+        late_j = late * gained_j
         if mark.felt_j is not None:
-            late_j += self._belief * (max(gained_j - mark.felt_j, 0.0) - late_j)
+            late_j += self._belief(late) * (max(gained_j - mark.felt_j, 0.0) - late_j)
         return Settled(mark.mark_s, mark.shown_j + late_j, max(late_j, gained_j - late_j))
+
+    def _belief(self, late: float) -> float:
+        """Return the share (0-1) of what even power misses that felt power explains, so late in a period (0-1)."""
+        even_j2, felt_j2 = self._uneven_j2 * (4 * late * (1 - late)) ** 2, self._unexplained_j2 * (1 - late)
+        return even_j2**2 / (even_j2**2 + felt_j2**2) if felt_j2 else 1.0
