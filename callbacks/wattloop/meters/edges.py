@@ -29,6 +29,8 @@ REST_S = (1.0, 60.0)
 """Times for which nothing is marked after nothing was learnt, in seconds: each twice the one before."""
 CHECK_S = 2.0
 """Shortest time from one check of the power that is felt to the next, in seconds."""
+SCEPTIC = 4.0
+"""Felt power that explains less of the unevenness than all but one part in so many is not believed."""
 MEMORY = 0.9
 """Share of what was seen before, of the power as of the time that a look takes, that counts beside the next."""
 
@@ -55,7 +57,7 @@ class _Mark(msgspec.Struct):
     shown_j: float
     ahead_s: float = math.nan
     gained_j: float = 0.0
-    felt_j: float | None = None
+    felt: tuple[float, float] | None = None
 
 
 class EdgeWatch:
@@ -190,7 +192,7 @@ class EdgeWatch:
         for mark in self._marks:
             if math.isnan(mark.ahead_s):
                 mark.ahead_s, mark.gained_j = max(edge_s - mark.taken_s, 0.0), gained_j
-                mark.felt_j = self._felt_j(mark.taken_s, edge_s)
+                mark.felt = self._felt(mark.taken_s, edge_s)
         self._check(edge_s, gained_j)
         self._resyncing = self.rhythm.lost or self.rhythm.vague
         marks = self._marks
@@ -207,37 +209,41 @@ class EdgeWatch:
         """See whether the power that was felt since the edge before explains what the counter gained."""
         before_s, before_j = self._edge or (edge_s, 0.0)
         self._edge = None if self.rhythm.vague else (edge_s, gained_j)
-        whole_j, half_j = self._felt_j(before_s, edge_s), self._felt_j(before_s, (before_s + edge_s) / 2)
-        if whole_j is None or half_j is None or self.rhythm.vague:
+        whole, half = self._felt(before_s, edge_s), self._felt(before_s, (before_s + edge_s) / 2)
+        if whole is None or half is None or self.rhythm.vague:
             self._checking = self.regular and bool(self._marks) and edge_s >= self._check_s
             return
         self._checking = False
         self._check_s = edge_s + CHECK_S
-        self._unexplained_j2 = MEMORY * self._unexplained_j2 + (whole_j - gained_j) ** 2
-        uneven_j2 = (whole_j / 2 - half_j) ** 2 + (gained_j - before_j) ** 2 + (gained_j / LOOKS) ** 2
+        self._unexplained_j2 = MEMORY * self._unexplained_j2 + (whole[0] - gained_j) ** 2
+        uneven_j2 = (whole[0] / 2 - half[0]) ** 2 + (gained_j - before_j) ** 2 + (gained_j / LOOKS) ** 2
         self._uneven_j2 = MEMORY * self._uneven_j2 + uneven_j2
 
-    def _felt_j(self, begin_s: float, end_s: float) -> float | None:
-        """Return the power that was felt between two times, integrated; None where it was not felt throughout."""
-        felt_j = felt_s = 0.0
+    def _felt(self, begin_s: float, end_s: float) -> tuple[float, float] | None:
+        """Return the power that was felt between two times, integrated, and its variance; None where it was not felt.
+
+        The power may have changed at any moment between two readings.
+        """
+        felt_j = felt_s = variance_j2 = 0.0
         for (from_s, from_w), (to_s, to_w) in itertools.pairwise(self._powers):
-            length_s = min(to_s, end_s) - max(from_s, begin_s)
+            first_s, last_s = max(from_s, begin_s), min(to_s, end_s)
+            length_s = last_s - first_s
             if length_s > 0.0 and to_s - from_s <= self.period_s / 4:
-                middle = ((min(to_s, end_s) + max(from_s, begin_s)) / 2 - from_s) / (to_s - from_s)
+                middle = ((first_s + last_s) / 2 - from_s) / (to_s - from_s)
                 felt_j += (from_w + (to_w - from_w) * middle) * length_s
                 felt_s += length_s
+                variance_j2 += ((to_w - from_w) * length_s) ** 2 / 12
         short_s = end_s - begin_s - felt_s
-        return felt_j + short_s * felt_j / felt_s if felt_s and short_s <= self.period_s / 10 else None
+        return (felt_j * (1 + short_s / felt_s), variance_j2) if felt_s and short_s <= self.period_s / 10 else None
 
     def _settled(self, mark: _Mark) -> Settled:
         gained_j = mark.gained_j
         late = max(1.0 - mark.ahead_s / self.period_s, 0.0)
         late_j = late * gained_j
-        if mark.felt_j is not None:
-            late_j += self._belief(late) * (max(gained_j - mark.felt_j, 0.0) - late_j)
+        if mark.felt is not None:
+            felt_j, variance_j2 = mark.felt
+            uneven_j2 = self._uneven_j2 * (4 * late * (1 - late)) ** 2
+            unexplained_j2 = self._unexplained_j2 * (1 - late) + variance_j2
+            belief = max(0.0, 1 - SCEPTIC * unexplained_j2 / uneven_j2) if uneven_j2 else 0.0
+            late_j += belief * (max(gained_j - felt_j, 0.0) - late_j)
         return Settled(mark.mark_s, mark.shown_j + late_j, max(late_j, gained_j - late_j))
-
-    def _belief(self, late: float) -> float:
-        """Return the share (0-1) of what even power misses that felt power explains, so late in a period (0-1)."""
-        even_j2, felt_j2 = self._uneven_j2 * (4 * late * (1 - late)) ** 2, self._unexplained_j2 * (1 - late)
-        return even_j2**2 / (even_j2**2 + felt_j2**2) if felt_j2 else 1.0

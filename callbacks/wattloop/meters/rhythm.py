@@ -19,6 +19,8 @@ RESYNC_S, RHYTHM_S = 60.0, 65.0
 """Longest time until a rhythm is looked at again, and for which it is trusted without, in seconds."""
 RESYNC = 1.0
 """A rhythm followed over some time is good for that multiple of it at most, before another look is due."""
+UNREST_S = 0.001
+"""By so much a move is taken to come early or late, until it is seen not to, in seconds."""
 CALM = 0.9
 """Share of the largest surprise of late that is still reckoned with after the next move."""
 
@@ -137,7 +139,7 @@ class Rhythm:
         seen_s = self.period_s * len(self._periods) if self.regular else 0.0
         self._first_s = edge_s - seen_s
         unrest_s = max((abs(period_s - self._mean_s) - grain_s for period_s, grain_s in self._periods), default=0.0)
-        self._off_s = max(unrest_s, 0.0)
+        self._off_s = max(unrest_s, UNREST_S)
         self._first_doubt_s = max((grain_s for _, grain_s in self._periods), default=0.0) + self._off_s
 
     @property
