@@ -14,13 +14,15 @@ from collections import deque
 
 import msgspec
 
-from wattloop.meters.rhythm import LEARNT, Rhythm
+from wattloop.meters.rhythm import LEARNT, RESYNC_S, Rhythm
 
 FIRST_GAP_S = 0.002
 """Time between two looks as long as the period is not known, in seconds."""
 LEAST_GAP_S, MOST_GAP_S = 0.0005, 0.001
 LOOKS = 20
 """Looks per period where the counter is due to move, and readings of the power per period."""
+MOST_LOOK_S = 0.012
+"""A look that takes longer is given up, in seconds: who wants a reading may have to wait for one, and for two reads."""
 MOST_MARKS = 8
 """Readings that wait to be settled at a time."""
 PATIENCE = 3.0
@@ -76,7 +78,7 @@ class EdgeWatch:
         self._edge: tuple[float, float] | None = None  # the last edge and what was gained there, if watched ever since
         self._powers: deque[tuple[float, float]] = deque(maxlen=8 * LOOKS)
         self._unexplained_j2 = self._uneven_j2 = 0.0
-        self._took_s = 0.0  # by a look, as a rule
+        self._took_s = self._last_took_s = 0.0  # by a look, as a rule and the last time
         self._until_s = self._check_s = self._still_s = 0.0
         self._resyncing = self._checking = False
         self._rest_s = self._rested_s = 0.0
@@ -105,11 +107,11 @@ class EdgeWatch:
     @property
     def _pause_s(self) -> float:
         # At least half the time is the driver's.
-        return max(self.gap_s, self._took_s)
+        return max(self.gap_s, self._last_took_s)
 
     @property
     def _grain_s(self) -> float:
-        return self._pause_s + self._took_s
+        return max(self.gap_s, self._took_s) + self._took_s
 
     def late_s(self, now_s: float) -> float:
         """Return for how long the counter has not moved, as far as its rhythm tells; 0.0 where it is not known."""
@@ -167,6 +169,12 @@ class EdgeWatch:
         """
         now_s, took_s = (before_s + after_s) / 2, after_s - before_s
         self._took_s = took_s if self._look is None else MEMORY * self._took_s + (1 - MEMORY) * took_s
+        self._last_took_s = took_s
+        if took_s > MOST_LOOK_S:
+            self.forget()
+            self._resyncing = self._checking = False
+            self.rhythm.resync_s = after_s + RESYNC_S
+            return []
         blind_s = self.period_s if self.regular else max(self.period_s / 2, 2 * self._grain_s)
         if self._look is not None and now_s - self._look[0] > blind_s:
             # More than one edge may have passed unseen.
