@@ -163,7 +163,7 @@ class Gpu:
     def _edge_j(self) -> float:
         if self.method != "counter":
             return 0.0
-        return (self._watch.period_s + self._took_s + self._waited_s) * self._highest_w + RESOLUTION_J
+        return (self._watch.rhythm.longest_s + self._took_s + self._waited_s) * self._highest_w + RESOLUTION_J
 
     @property
     def _highest_w(self) -> float:
@@ -191,8 +191,10 @@ class Gpu:
         self._now_w = self._power_w
         if self._watch.feels:
             before_s = self._clock()
-            self._now_w = self._quietly(self._power_w, (self._instant,))
-            self._watch.feel((before_s + self._clock()) / 2, self._now_w)
+            power_w = self._quietly(math.nan, (self._instant,))
+            if power_w >= 0:
+                self._now_w = power_w
+                self._watch.feel((before_s + self._clock()) / 2, power_w)
 
     def look(self) -> list[Correction]:
         """Look for the counter's next edge, and return what that tells of marked readings."""

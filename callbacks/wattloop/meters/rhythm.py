@@ -151,6 +151,11 @@ class Rhythm:
         """How far the period may be off, in seconds per second."""
         return (self._grain_s + self._first_doubt_s) / 2 / self._followed_s
 
+    @property
+    def longest_s(self) -> float:
+        """The period, and what it may be longer by, in seconds."""
+        return self.period_s * (1 + self._drift) if self.regular else self.period_s
+
     def doubt_s(self, now_s: float) -> float:
         """Return how far off the next move may be, in seconds."""
         return 0.75 * self._grain_s + self._off_s + self._drift * (now_s - self._edge_s)
