@@ -485,21 +485,24 @@ def test_finishing_is_allowed_at_any_time_and_any_number_of_times(new: NewRun, t
 
 def test_the_last_reading_is_settled_after_the_end(fake_nvml: FakeNvml, new: NewRun, tmp_path: Path) -> None:
     fake_nvml.reset("profile=square:100,500,0.13;refresh_s=0.05")
-    run = new(log_dir=tmp_path)
-    run.start(framework="test")
-    t1 = time.monotonic()
-    train(run, steps=10, seconds=0.5)
-    t2 = time.monotonic()
-    run.finish()
-    t3 = time.monotonic()
-    unsettled_j = run.uncertainty_kwh * KWH
-    end = recorded(run, tmp_path)[-1]
-    assert isinstance(end, journal.End)
-    assert (end.totals, end.uncertainty_kwh) == (run.totals, run.uncertainty_kwh)
-    doubt_j = run.uncertainty_kwh * KWH
-    assert doubt_j < unsettled_j
-    assert fake_nvml.energy_j(t1, t2) - doubt_j <= run.totals.energy_j <= fake_nvml.energy_j(t1, t3) + doubt_j
-    assert sum(end.phases_j.values()) == pytest.approx(run.totals.energy_j)
+    for attempt in range(10):  # on a machine too busy to see the counter move, nothing is learnt
+        run = new(log_dir=tmp_path / str(attempt))
+        run.start(framework="test")
+        t1 = time.monotonic()
+        train(run, steps=10, seconds=0.5)
+        t2 = time.monotonic()
+        run.finish()
+        t3 = time.monotonic()
+        unsettled_j = run.uncertainty_kwh * KWH
+        end = recorded(run, tmp_path / str(attempt))[-1]
+        assert isinstance(end, journal.End)
+        assert (end.totals, end.uncertainty_kwh) == (run.totals, run.uncertainty_kwh)
+        assert sum(end.phases_j.values()) == pytest.approx(run.totals.energy_j)
+        doubt_j = run.uncertainty_kwh * KWH
+        assert fake_nvml.energy_j(t1, t2) - doubt_j <= run.totals.energy_j <= fake_nvml.energy_j(t1, t3) + doubt_j
+        if doubt_j < 0.75 * unsettled_j:
+            return
+    pytest.fail("no last reading was settled")
 
 
 def test_a_start_right_after_the_end_leaves_two_whole_sessions(

@@ -393,6 +393,62 @@ def test_mean_power_is_known_from_quick_reads_too() -> None:
     assert reading.edge_j == pytest.approx(0.1 * 300 + 0.001)
 
 
+def test_a_reading_tells_the_power_of_late_and_the_most_there_can_be() -> None:
+    machine = Machine(Board(limit_w=400))
+    meter = machine.open()
+    reading = only(meter)
+    assert (reading.power_w, reading.most_w) == (300, 400)  # of the moment, as long as there is no mean
+    machine.run(200, 1)
+    assert only(meter).power_w == pytest.approx(200)
+    machine.board.limit_w = 700
+    machine.run(650, 10)
+    reading = only(meter)
+    assert (reading.power_w, reading.most_w) == pytest.approx((650, 700))
+    machine.board.lost = True
+    machine.run(100, 1)
+    assert only(meter).power_w == pytest.approx(650)
+
+
+def test_a_board_without_a_counter_tells_its_power_too() -> None:
+    machine = power_only()
+    meter = machine.open()
+    machine.run(250, 1)
+    assert only(meter).power_w == 250
+
+
+def test_a_slow_driver_keeps_a_reader_waiting_for_one_look_only() -> None:
+    class Slow(Machine):
+        def nvmlDeviceGetTotalEnergyConsumption(self, board: Board) -> float:
+            self.now_s += 0.01
+            return super().nvmlDeviceGetTotalEnergyConsumption(board)
+
+    machine = Slow(*(Board(f"GPU-{index}") for index in range(8)))
+    meter = machine.open()
+    meter.mark(machine.now_s)
+    for _ in range(8):
+        machine.now_s = meter.next_look_s(machine.now_s) or math.inf
+        before_s = machine.now_s
+        meter.look()
+        assert machine.now_s - before_s <= 0.011
+
+
+def test_power_is_asked_of_the_source_that_answered() -> None:
+    class Counting(Machine):
+        asked = 0
+
+        def nvmlDeviceGetFieldValues(self, board: Board, fields: list[int]) -> list[SimpleNamespace]:
+            self.asked += 1
+            return super().nvmlDeviceGetFieldValues(board, fields)
+
+    machine = Counting()
+    meter = machine.open()
+    machine.asked = 0
+    for _ in range(10):
+        machine.run(300, 0.5)
+        meter.mark(machine.now_s)
+    assert machine.asked == 0
+
+
 def test_a_counter_that_stands_still_for_a_second_draws_nothing() -> None:
     machine = Machine()
     meter = machine.open()

@@ -28,8 +28,6 @@ FALLBACK_LIMIT_W = 2000.0
 BACK_OFF_S = (1.0, 60.0)
 JUST_NOW_S = 0.01
 """Time for which the power now is taken to have been that before, in seconds; further back, the mean is."""
-LOOK_SHARE = 1.0
-"""Pause between two looks, at least as long as a look takes: half the time is the driver's."""
 
 
 class Gpu:
@@ -50,12 +48,14 @@ class Gpu:
         self.interval_s = COUNTER_INTERVAL_S
         self._limit_w = self._quietly(FALLBACK_LIMIT_W, (power_limit,))
         powers = tuple(self._believed(power) for power in POWERS)
-        self._instant = lambda gate, handle: first(gate, handle, powers)[1]
         # An average over a second, on most boards: a wave in step with our readings does not fool it.
-        self._averaged = lambda gate, handle: first(gate, handle, powers[1:])[1]
+        self._averaged = powers[1:]
+        try:
+            self._instant, self._power_w = first(gate, self._handle, powers)
+        except Failed:
+            self._instant, self._power_w = powers[0], 0.0
         try:
             self._source, self._value = first(gate, self._handle, COUNTERS)
-            self._power_w = self._quietly(0.0, powers)
         except Failed:
             self.method = "integrated"
             self.interval_s = POWER_INTERVAL_S
@@ -64,12 +64,14 @@ class Gpu:
         self._time_s = clock()
         self._anchor = (self._time_s, self._value)
         self._asked_s, self._took_s, self._now_w = self._time_s, 0.0, 0.0
+        self._waited_s = 0.0  # from the time of a mark until it was read
         # Settled by the counter; with gaps filled in; and as shown, with what the counter is known to owe.
         self._settled_j = self._filled_j = self._shown_j = 0.0
         self._peak_w = 0.0
         self._modelled_j = self._uncertainty_j = 0.0
         self._watch = EdgeWatch()
-        self._marks: dict[float, tuple[float, float]] = {}
+        self.look_s = math.inf
+        self._marks: dict[float, tuple[float, float, float]] = {}
         self._corrections: list[Correction] = []
         self._retry_s = self._back_off_s = 0.0
         self._check, self._to_check = CrossCheck(), CHECKS
@@ -108,15 +110,18 @@ class Gpu:
             value = self._ask(now_s)
         except Failed as error:
             self._lose(error, now_s)
-            gap_s = self._clock() - self._time_s
+            shown_s = self._clock()
+            gap_s = shown_s - self._time_s
             gap_j, gap_doubt_j = self._power_w * gap_s, self._doubt_w * gap_s
         else:
             self._take(value)
+            shown_s = self._time_s
             if self._to_check and mark_s is None:
                 self._look_over()
         self._filled_j = max(self._filled_j, self._settled_j + gap_j)
         unsettled_j = self._filled_j - self._settled_j
         self._shown_j = max(self._shown_j, self._filled_j)
+        self._waited_s = 0.0
         if mark_s is not None and not self._back_off_s and self.method == "counter":
             self._marked(mark_s)
         return Reading(
@@ -128,13 +133,16 @@ class Gpu:
             modelled_j=self._modelled_j + unsettled_j,
             edge_j=self._edge_j(),
             shared=self._shared,
+            power_w=self._power_w,
+            most_w=self._limit_w,
+            time_s=shown_s,
         )
 
     def _look_over(self) -> None:
         """Read the power beside the first readings of a counter, and check the board once."""
         self._to_check -= 1
         if self.method == "counter":
-            power_w = self._quietly(math.nan, (self._averaged,))
+            power_w = self._quietly(math.nan, self._averaged)
             fault = self._check.add(self._time_s, self._settled_j, power_w, last=not self._to_check)
             if fault:
                 log.warning("GPU %s: %s; the counter is used", self.uuid, fault)
@@ -158,54 +166,72 @@ class Gpu:
     def _edge_j(self) -> float:
         if self.method != "counter":
             return 0.0
-        highest_w = max(self._power_w, self._now_w, self._watch.peak_w)
-        return (self._watch.period_s + self._took_s) * highest_w + RESOLUTION_J
+        return (self._watch.rhythm.longest_s + self._took_s + self._waited_s) * self._highest_w + RESOLUTION_J
+
+    @property
+    def _highest_w(self) -> float:
+        """The most that it draws, as far as it was seen, in watts."""
+        return max(self._power_w, self._now_w, self._watch.peak_w)
 
     def _marked(self, mark_s: float) -> None:
         """Show what the counter has not shown yet, as far as its rhythm is known, and watch for its next edge."""
         late_s = self._watch.late_s(self._time_s)
         just_s = min(late_s, JUST_NOW_S)
-        self._now_w = self._quietly(self._power_w, (self._instant,))
+        settled = self._watch.look(self._before_s, self._before_s + self._took_s, self._value, mark_s)
+        self._feel()
         late_j = just_s * self._now_w + (late_s - just_s) * self._power_w
         self._shown_j = max(self._shown_j, self._settled_j + late_j)
-        self._marks[mark_s] = (self._value, self._shown_j - self._settled_j)
-        self._settle(self._watch.look(self._time_s, self._time_s, self._value, mark_s, self._now_w))
-
-    def next_look_s(self, now_s: float) -> float | None:
-        """Return when to look again for the counter's next edge; None when there is nothing to learn."""
-        if self.wants_look(now_s):
-            return now_s + max(self._watch.gap_s, LOOK_SHARE * self._took_s)
-        return self._watch.resync_s if self._watch.resync_s < math.inf else None
-
-    def wants_look(self, now_s: float) -> bool:
-        """Tell whether to look now."""
-        wanted = self._watch.wants_look(now_s)
-        if not wanted:
+        self._waited_s = max(self._time_s - mark_s, 0.0)
+        self._settle(settled)
+        if self._watch.wants_look(self._time_s):
+            self._marks[mark_s] = (self._value, self._shown_j - self._settled_j, self._waited_s)
+        else:
             self._marks.clear()
-        return wanted
+        self.look_s = self._watch.next_look_s(self._clock())
+
+    def _feel(self) -> None:
+        """Ask for the power now, where that is quick."""
+        self._now_w = self._power_w
+        if self._watch.feels:
+            before_s = self._clock()
+            power_w = self._quietly(math.nan, (self._instant,))
+            if power_w >= 0:
+                self._now_w = power_w
+                self._watch.feel((before_s + self._clock()) / 2, power_w)
 
     def look(self) -> list[Correction]:
         """Look for the counter's next edge, and return what that tells of marked readings."""
+        now_s = self._clock()
+        if self._watch.wants_look(now_s):
+            if self._watch.near(now_s):
+                self._look()
+            self._feel()
+        else:
+            self._marks.clear()
+        self.look_s = self._watch.next_look_s(self._clock())
+        corrections, self._corrections = self._corrections, []
+        return corrections
+
+    def _look(self) -> None:
         before_s = self._clock()
         try:
             value = self._source(self._gate, self._handle)
         except Failed:
             self._marks.clear()
-            return []
-        if not self._can_gain(value - self._value, self._clock() - self._time_s):
+            return
+        after_s = self._clock()
+        if self._can_gain(value - self._value, after_s - self._time_s):
+            self._settle(self._watch.look(before_s, after_s, value))
+        else:
             # The next reading says so.
             self._forget_marks()
-            return []
-        self._settle(self._watch.look(before_s, self._clock(), value))
-        corrections, self._corrections = self._corrections, []
-        return corrections
 
     def _settle(self, settled: list[Settled]) -> None:
         for one in settled:
-            value, ahead_j = self._marks.pop(one.mark_s, (None, 0.0))
-            if value is not None:
+            value, ahead_j, waited_s = self._marks.pop(one.mark_s, (math.nan, 0.0, 0.0))
+            if value == value:
                 energy_j = one.energy_j - value - ahead_j
-                edge_j = one.error_j + self._took_s * self._watch.peak_w + RESOLUTION_J
+                edge_j = one.error_j + (self._took_s + waited_s) * self._highest_w + RESOLUTION_J
                 self._corrections.append(Correction(self.uuid, one.mark_s, energy_j, edge_j))
 
     def _forget_marks(self) -> None:
@@ -224,7 +250,8 @@ class Gpu:
         before_s = self._clock()
         value = self._source(self._gate, self._handle)
         after_s = self._clock()
-        self._asked_s, self._took_s = (before_s + after_s) / 2, after_s - before_s
+        self._before_s, self._took_s = before_s, after_s - before_s
+        self._asked_s = (before_s + after_s) / 2
         return value
 
     def _lose(self, error: Failed, now_s: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,9 @@ log = logging.getLogger("wattloop")
 
 MODULES = ("GH200",)
 """Boards whose energy counter was reported to be that of their whole module, CPU included."""
+
+LOOKING_S = 0.005
+"""Time that looking may take before other GPUs have to wait for the next time, in seconds."""
 
 
 def _text(value: str | bytes) -> str:
@@ -114,12 +118,19 @@ class NvmlMeter:
 
     def next_look_s(self, now_s: float) -> float | None:
         """Return when to look again; None when no reading waits for a correction."""
-        return min((at_s for gpu in self._gpus if (at_s := gpu.next_look_s(now_s)) is not None), default=None)
+        at_s = min(gpu.look_s for gpu in self._gpus)
+        return max(at_s, now_s) if at_s < math.inf else None
 
     def look(self) -> tuple[Correction, ...]:
         """Return what the counters tell of marked readings."""
-        now_s = self._clock()
-        return tuple(one for gpu in self._gpus if gpu.wants_look(now_s) for one in gpu.look())
+        begin_s = now_s = self._clock()
+        corrections: list[Correction] = []
+        # The one that has waited longest first: a slow driver must not keep those waiting who want a reading.
+        for gpu in sorted(self._gpus, key=lambda gpu: gpu.look_s):
+            if gpu.look_s <= now_s and now_s - begin_s <= LOOKING_S:
+                corrections += gpu.look()
+                now_s = self._clock()
+        return tuple(corrections)
 
     def close(self) -> None:
         """Shut NVML down; it counts its users, so others are not disturbed."""
