@@ -101,6 +101,7 @@ class Footprint:
         self._warned = False
         self._taken = self._bridged = Totals()
         self._phases_j: dict[str, float] = {}
+        self._phases_s: dict[str, float] = {}
         self._peak_w = 0.0
         self._marked: tuple[Totals, dict[str, float]] = (Totals(), {})
         self.phase = "startup"
@@ -120,6 +121,11 @@ class Footprint:
         totals, phases_j = self.totals, dict(self._phases_j)
         ahead_j = totals.energy_j - sum(phases_j.values())
         return {**phases_j, self.phase: phases_j.get(self.phase, 0.0) + ahead_j} if ahead_j else phases_j
+
+    @property
+    def phases_s(self) -> dict[str, float]:
+        """Time between the first snapshot and the last by phase, in seconds."""
+        return dict(self._phases_s)
 
     @property
     def channels(self) -> tuple[Reading, ...]:
@@ -163,6 +169,7 @@ class Footprint:
         energy_j = gpu_j + cpu_j
         self._taken += Totals(gpu_j, cpu_j, modelled_j, uncertainty_j, energy_j * self.kg_per_joule, duration_s)
         self._phases_j[self.phase] = self._phases_j.get(self.phase, 0.0) + energy_j
+        self._phases_s[self.phase] = self._phases_s.get(self.phase, 0.0) + duration_s
         self._follow_power(answered_s)
 
     def settle(self, settlement: Settlement) -> Totals:

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import Any, Unpack
 
 from wattloop.footprint import Footprint, Totals
-from wattloop.forecast import Forecast, Forecaster
+from wattloop.forecast import Forecast, forecast
+from wattloop.forecaster import Forecaster, Length
 from wattloop.ledger import Ledger
 from wattloop.meters import MeterOptions
 from wattloop.options import RunOptions, validated
@@ -322,9 +323,7 @@ class Run:
         if steps != self._seen_steps:
             self._seen_steps = steps
             footprint.mark()
-        phases_j = footprint.phases_j
-        train_j = phases_j.get("train", 0.0)
-        self._forecaster.observe(steps, train_j, footprint.totals.energy_j - train_j - phases_j.get("startup", 0.0))
+        self._forecaster.observe(steps, footprint.phases_j, footprint.phases_s)
         self._check_budget()
         if self._recorder is not None:
             self._recorder.tick(steps, snapshot.time_s)
@@ -384,17 +383,14 @@ class Run:
         The interval is for what the run will report at its end. An error of scale in the meters is in that figure too,
         so it is stated apart (`uncertainty_kwh`); what they have not shown yet widens the forecast.
         """
-        remaining = self._forecaster.remaining(self.total_steps)
-        if remaining is None or self._footprint is None:
+        length = Length(self.total_steps, self._total_epochs, self._steps_per_epoch)
+        remaining, footprint = self._forecaster.remaining(length), self._footprint
+        if remaining is None or footprint is None:
             return None
-        totals, kg_per_joule = self.totals, self._footprint.kg_per_joule
-        session_j = self._footprint.totals.energy_j
-        unseen = self._footprint.edge_j / session_j if session_j > 0 else 0.0
-        half_j = math.hypot(remaining.half_width_j, unseen * remaining.energy_j)
-        ahead_j = (remaining.energy_j, max(0.0, remaining.energy_j - half_j), remaining.energy_j + half_j)
-        return Forecast(
-            *((totals.energy_j + energy_j) / J_PER_KWH for energy_j in ahead_j),
-            *(totals.kg_co2e + energy_j * kg_per_joule for energy_j in ahead_j),
+        totals, session_j = self.totals, footprint.totals.energy_j
+        unseen = footprint.edge_j / session_j if session_j > 0 else 0.0
+        return forecast(
+            totals.energy_j, totals.kg_co2e, totals.duration_s, remaining, footprint.kg_per_joule, unseen=unseen
         )
 
     def metrics(self) -> dict[str, float]:
