@@ -20,7 +20,7 @@ def spent(kwh: float) -> Totals:
 
 def ahead(low_kwh: float) -> Forecast:
     values = (low_kwh * 1.1, low_kwh, low_kwh * 1.2)
-    return Forecast(*values, *(value / 2 for value in values))
+    return Forecast(*values, *(value / 2 for value in values), 60.0, 50.0, 70.0, 0.0, 0.0, 0.0)
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -23,7 +23,7 @@ import pytest
 from fakes.nvml import FakeNvml
 from wattloop import sampler
 from wattloop.budget import Budget
-from wattloop.forecast import MAX_BINS
+from wattloop.forecaster import MAX_BINS
 from wattloop.journal import LONGEST_LINE, Epoch, read
 from wattloop.meters.base import Reading
 from wattloop.meters.nvml import NvmlMeter

@@ -119,6 +119,7 @@ class Footprint:
         self._taken = self._bridged = Totals()
         self._phases_j: dict[str, float] = {}
         self._channels_j: dict[str, float] = {}
+        self._phases_s: dict[str, float] = {}
         self._peak_w = 0.0
         self._marked: tuple[Totals, dict[str, float], dict[str, float]] = (Totals(), {}, {})
         self.phase = "startup"
@@ -147,6 +148,11 @@ class Footprint:
         # What a bridge adds is spread as what was measured before.
         scale = energy_j / taken_j if taken_j > 0 else 1.0
         return {channel: scale * channel_j for channel, channel_j in channels_j.items()}
+
+    @property
+    def phases_s(self) -> dict[str, float]:
+        """Time between the first snapshot and the last by phase, in seconds."""
+        return dict(self._phases_s)
 
     @property
     def channels(self) -> tuple[Reading, ...]:
@@ -203,11 +209,12 @@ class Footprint:
         energy_j = gpu_j + cpu_j
         self._taken += Totals(gpu_j, cpu_j, modelled_j, uncertainty_j, energy_j * self.kg_per_joule, duration_s)
         self._add_to(self._phases_j, self.phase, energy_j)
+        self._add_to(self._phases_s, self.phase, duration_s)
         self._follow_power(answered_s)
 
     @staticmethod
-    def _add_to(sums_j: dict[str, float], name: str, energy_j: float) -> None:
-        sums_j[name] = sums_j.get(name, 0.0) + energy_j
+    def _add_to(sums: dict[str, float], name: str, more: float) -> None:
+        sums[name] = sums.get(name, 0.0) + more
 
     def _before_first_seen(self, reading: Reading, energy_j: float, now_s: float) -> tuple[float, float]:
         """Return what an instrument that answered late did not see, by its mean power since, and the doubt in it."""

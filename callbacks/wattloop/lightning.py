@@ -73,6 +73,7 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
             step=trainer.fit_loop.epoch_loop.total_batch_idx + 1,
             total_steps=_total_batches(trainer),
             total_epochs=trainer.max_epochs if (trainer.max_epochs or 0) > 0 else None,
+            time_left_s=_time_left_s(trainer),
         )
         self.run.enter_phase("train")
         budget, fit_loop = self.run.settings.budget, trainer.fit_loop
@@ -154,6 +155,12 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
 
 def _validates_every_epoch(trainer: pl.Trainer) -> bool:
     return bool(trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1)
+
+
+def _time_left_s(trainer: pl.Trainer) -> float | None:
+    """Return what `max_time` leaves, None without one."""
+    timers = [callback for callback in trainer.callbacks if any(c.__name__ == "Timer" for c in type(callback).__mro__)]
+    return min((left_s for timer in timers if (left_s := timer.time_remaining()) is not None), default=None)
 
 
 def _total_batches(trainer: pl.Trainer) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -25,6 +26,8 @@ class RunOptions(TypedDict, total=False):
         budget: What the run may spend.
         total_epochs: Epochs of the whole run (>= 1), where the framework does not know.
         total_steps: Steps of the whole run (>= 1), where the framework does not know.
+        total_time_s: Time that the whole run will take, in seconds (> 0), where that ends it and the framework does not
+            know.
         log_dir: Folder of the run's record. Default: the framework's own log folder; Keras and plain loops have none,
             there it also turns on TensorBoard event files.
         log_every_n_steps: Steps between two logged rows (>= 1). Default: the framework's own, else 50.
@@ -39,6 +42,7 @@ class RunOptions(TypedDict, total=False):
     budget: Budget | None
     total_epochs: int | None
     total_steps: int | None
+    total_time_s: float | None
     log_dir: str | os.PathLike[str] | None
     log_every_n_steps: int | None
     interval_s: float
@@ -56,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True):
     budget: Budget | None
     total_epochs: int | None
     total_steps: int | None
+    total_time_s: float | None
     log_dir: str | None
     log_every_n_steps: int | None
     interval_s: float
@@ -105,6 +110,7 @@ def validated(options: Mapping[str, Any]) -> Settings:
         budget=budget,
         total_epochs=_count(options, "total_epochs"),
         total_steps=_count(options, "total_steps"),
+        total_time_s=_duration(options, "total_time_s"),
         log_dir=_path(options, "log_dir"),
         log_every_n_steps=_count(options, "log_every_n_steps"),
         interval_s=_number(options, "interval_s", 1.0, 0.01, 60.0),
@@ -120,6 +126,15 @@ def _number(options: Mapping[str, Any], name: str, default: float, low: float, h
     value = options.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(f"{name}={value!r} is not accepted; give a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def _duration(options: Mapping[str, Any], name: str) -> float | None:
+    value = options.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(f"{name}={value!r} is not accepted; give seconds, above 0")
     return float(value)
 
 

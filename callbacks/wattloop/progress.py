@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
+
+from wattloop.forecaster import Length
 
 LOG_EVERY_N_STEPS = 50
 
@@ -40,11 +43,14 @@ class Progress:
         self._given_steps, self._given_epochs = total_steps, total_epochs
         self._total_steps, self._total_epochs = total_steps, total_epochs
         self._steps_per_epoch: float | None = None
+        self._whole_epoch = True
+        self._ends_s = math.inf
         self.epoch_first_step = 0
 
     def begin(self, step: int) -> None:
-        """Stand at a step, as the first of an epoch."""
+        """Stand at a step; that of a resumed run need not be the first of an epoch."""
         self.steps_done = self.epoch_first_step = step
+        self._whole_epoch = step == 0
         self.log_due = self.sync_due = False
         self._plan()
 
@@ -64,9 +70,14 @@ class Progress:
         self.attention = min(self._next_log, self._next_sync)
 
     def expect(
-        self, total_steps: float | None, total_epochs: int | None = None, steps_per_epoch: float | None = None
+        self,
+        total_steps: float | None,
+        total_epochs: int | None = None,
+        steps_per_epoch: float | None = None,
+        time_left_s: float | None = None,
     ) -> None:
         """Take what a framework says of the run's length; None where it does not know."""
+        self._ends_s = math.inf if time_left_s is None else time.monotonic() + time_left_s
         self._total_steps = self._given_steps or total_steps
         self._total_epochs = self._given_epochs or total_epochs
         self._steps_per_epoch = steps_per_epoch or self._steps_per_epoch
@@ -80,9 +91,10 @@ class Progress:
 
     def epoch_end(self) -> None:
         """End an epoch; where nobody said how long epochs are, the first one tells."""
-        if self._steps_per_epoch is None and self.steps_done > self.epoch_first_step:
+        if self._steps_per_epoch is None and self._whole_epoch and self.steps_done > self.epoch_first_step:
             self._steps_per_epoch = self.steps_done - self.epoch_first_step
         self.epoch_first_step = self.steps_done
+        self._whole_epoch = True
 
     @property
     def total_steps(self) -> float | None:
@@ -92,3 +104,13 @@ class Progress:
         if self._total_epochs is not None and self._steps_per_epoch is not None:
             return self._total_epochs * self._steps_per_epoch
         return None
+
+    def length(self, time_left_s: float | None = None) -> Length:
+        """Return what is known of the run's length.
+
+        Args:
+            time_left_s: How long it may still take by the user; None leaves it to the framework.
+        """
+        if time_left_s is None and self._ends_s < math.inf:
+            time_left_s = max(0.0, self._ends_s - time.monotonic())
+        return Length(self.total_steps, self._total_epochs, self._steps_per_epoch, time_left_s)

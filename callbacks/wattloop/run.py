@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import time
 import weakref
@@ -14,7 +13,8 @@ from typing import Any, Unpack
 
 from wattloop.epilogue import Epilogue
 from wattloop.footprint import Footprint, Totals
-from wattloop.forecast import Forecast, Forecaster
+from wattloop.forecast import Forecast, forecast
+from wattloop.forecaster import Forecaster
 from wattloop.guard import BudgetGuard
 from wattloop.ledger import Ledger
 from wattloop.meters import MeterOptions
@@ -160,18 +160,31 @@ class Run:
         total_steps: float | None = None,
         total_epochs: int | None = None,
         steps_per_epoch: float | None = None,
+        time_left_s: float | None = None,
     ) -> None:
-        """Learn where the run stands and how long it is, from a framework that knows only after `start`, as there."""
+        """Learn where the run stands and how long it is, from a framework that knows only after `start`, as there.
+
+        Args:
+            step: Steps already done, in a resumed run.
+            total_steps: Steps of the whole run, None if unknown.
+            total_epochs: Epochs of the whole run, None if unknown.
+            steps_per_epoch: Steps of an epoch, None to count the first.
+            time_left_s: Longest time that the run may still take, in seconds, None if it may take any.
+        """
         self.should_stop = False
         self._progress.begin(step)
-        self._forecaster = Forecaster(step)
-        self.expect(total_steps, total_epochs, steps_per_epoch)
+        self._forecaster = Forecaster(step, self.epochs_done)
+        self.expect(total_steps, total_epochs, steps_per_epoch, time_left_s)
 
     def expect(
-        self, total_steps: float | None, total_epochs: int | None = None, steps_per_epoch: float | None = None
+        self,
+        total_steps: float | None,
+        total_epochs: int | None = None,
+        steps_per_epoch: float | None = None,
+        time_left_s: float | None = None,
     ) -> None:
-        """Revise the length of the run, as in `start`."""
-        self._progress.expect(total_steps, total_epochs, steps_per_epoch)
+        """Revise the length of the run, as in `know`."""
+        self._progress.expect(total_steps, total_epochs, steps_per_epoch, time_left_s)
 
     def finish(self, status: str = "finished") -> None:
         """End measuring; may be called at any time and any number of times.
@@ -344,9 +357,7 @@ class Run:
         if steps != self._seen_steps:
             self._seen_steps = steps
             footprint.mark()
-        phases_j = footprint.phases_j
-        train_j = phases_j.get("train", 0.0)
-        self._forecaster.observe(steps, train_j, footprint.totals.energy_j - train_j - phases_j.get("startup", 0.0))
+        self._forecaster.observe(steps, footprint.phases_j, footprint.phases_s)
         self._check_budget()
         if self._recorder is not None:
             self._recorder.tick(steps, snapshot.time_s)
@@ -409,17 +420,15 @@ class Run:
         The interval is for what the run will report at its end. An error of scale in the meters is in that figure too,
         so it is stated apart (`uncertainty_kwh`); what they have not shown yet widens the forecast.
         """
-        remaining = self._forecaster.remaining(self.total_steps)
-        if remaining is None or self._footprint is None:
+        totals, total_s = self.totals, self.settings.total_time_s
+        time_left_s = None if total_s is None else max(0.0, total_s - totals.duration_s)
+        remaining, footprint = self._forecaster.remaining(self._progress.length(time_left_s)), self._footprint
+        if remaining is None or footprint is None:
             return None
-        totals, kg_per_joule = self.totals, self._footprint.kg_per_joule
-        session_j = self._footprint.totals.energy_j
-        unseen = self._footprint.edge_j / session_j if session_j > 0 else 0.0
-        half_j = math.hypot(remaining.half_width_j, unseen * remaining.energy_j)
-        ahead_j = (remaining.energy_j, max(0.0, remaining.energy_j - half_j), remaining.energy_j + half_j)
-        return Forecast(
-            *((totals.energy_j + energy_j) / J_PER_KWH for energy_j in ahead_j),
-            *(totals.kg_co2e + energy_j * kg_per_joule for energy_j in ahead_j),
+        session_j = footprint.totals.energy_j
+        unseen = footprint.edge_j / session_j if session_j > 0 else 0.0
+        return forecast(
+            totals.energy_j, totals.kg_co2e, totals.duration_s, remaining, footprint.kg_per_joule, unseen=unseen
         )
 
     def metrics(self) -> dict[str, float]:
