@@ -12,6 +12,7 @@ sleep 10 ms a step.
 
 * **Error**: the tool's figure against the integral over the loop, from the moment the tool has started until it is told
   to stop; signed median of the repetitions, then the worst of them. **Epoch**: the worst epoch of all, likewise.
+  wattloop's figures are those of its record, complete 0.3 s after the end at most; the others give theirs at once.
 * **Stated**: in how many repetitions the true energy lay within the interval that the tool states, and how wide that is
   (+-, of the truth). Only wattloop states one.
 * **Calls**: NVML calls a second while the loop runs, those that start and stop make left out; "+" where the tool
@@ -98,6 +99,8 @@ def accuracy(tool_name: str, workload: Workload) -> Found:
     tool.epoch_end()
     measured = tool.stop()
     found["stop_s"] = time.monotonic() - stop_s
+    if measured.settled is not None:
+        measured = measured.settled()
     truths_j = [fake.energy_j(*span, workload.devices) for span in spans]
     return found | {
         "truth_j": sum(truths_j),

@@ -96,15 +96,18 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.parametrize("profile", ["constant:300", "square:50,600,0.007,0.3"])
 def test_energy_is_the_integral_of_power_from_start_to_finish(fake_nvml: FakeNvml, new: NewRun, profile: str) -> None:
     fake_nvml.reset(f"devices=2;profile={profile}")
-    run = new(intensity=400.0, pue=1.25)
-    t0 = time.monotonic()
-    run.start(framework="test")
-    t1 = time.monotonic()
-    time.sleep(0.03)
-    t2 = time.monotonic()
-    settle(run)
-    run.finish()
-    t3 = time.monotonic()
+    while True:
+        run = new(intensity=400.0, pue=1.25)
+        t0 = time.monotonic()
+        run.start(framework="test")
+        t1 = time.monotonic()
+        time.sleep(0.03)
+        t2 = time.monotonic()
+        settle(run)
+        run.finish()
+        t3 = time.monotonic()
+        if not run.totals.modelled_j:  # else this machine was too busy to open the driver in time
+            break
     totals = run.totals
     assert fake_nvml.energy_j(t1, t2) - ROUNDING_J <= totals.energy_j <= fake_nvml.energy_j(t0, t3) + ROUNDING_J
     assert t2 - t1 <= totals.duration_s <= t3 - t0

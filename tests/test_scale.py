@@ -29,7 +29,7 @@ from wattloop.meters.base import Reading
 from wattloop.meters.nvml import NvmlMeter
 from wattloop.recorder import TICK_INTERVAL_S
 from wattloop.run import Run
-from wattloop.sampler import READ_TIMEOUT_S, Listener, Sampler, Settlement, Snapshot
+from wattloop.sampler import READ_TIMEOUT_S, Follower, Listener, Sampler, Settlement, Snapshot
 
 HOUR_S, WEEK_S = 3600, 604_800
 MOST_BYTES = 64 * 1024
@@ -86,6 +86,9 @@ class SimulatedSampler:
 
     def unsubscribe(self, listener: Listener) -> None:
         self._listeners.remove(listener)
+
+    def follow(self, follower: Follower) -> None:
+        follower(None)
 
     def read(self, timeout_s: float = READ_TIMEOUT_S) -> bool:
         now_s = self.board.now_s

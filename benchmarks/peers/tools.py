@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 J_PER_KWH = 3.6e6
@@ -19,11 +21,13 @@ class Measured:
         energy_j: Energy of the GPUs over the whole run, in joules; None where it gives no figure.
         epochs_j: The same for each epoch; empty where it gives none.
         uncertainty_j: Half-width of the interval it states for `energy_j`; None where it states none.
+        settled: Returns what it says a moment later; None where that is the same.
     """
 
     energy_j: float | None
     epochs_j: list[float] = field(default_factory=list)
     uncertainty_j: float | None = None
+    settled: Callable[[], Measured] | None = None
 
 
 class Tool(Protocol):
@@ -80,12 +84,13 @@ class Wattloop:
         from wattloop import track
 
         self._track, self._options = track, options
-        self._epochs_j: list[float] = []
+        self._folder = tempfile.mkdtemp()
 
     def start(self, epochs: int) -> None:
         # An empty powercap tree: no CPU is counted, as in the other tools' figures.
         tree = tempfile.mkdtemp()
-        self._run = self._track(region="FR", total_epochs=epochs, powercap_root=tree, **self._options)
+        options = {"region": "FR", "log_dir": self._folder, "powercap_root": tree, **self._options}
+        self._run = self._track(lambda *row: None, total_epochs=epochs, **options)
         self._run.__enter__()
 
     def epoch_start(self) -> None:
@@ -97,11 +102,19 @@ class Wattloop:
 
     def epoch_end(self) -> None:
         self._run.enter_phase("other")
-        self._epochs_j.append(self._run.epoch_end()["energy/epoch_kwh"] * J_PER_KWH)
+        self._run.epoch_end()
 
     def stop(self) -> Measured:
         self._run.__exit__(None, None, None)
-        return Measured(self._run.totals.gpu_j, self._epochs_j, self._run.uncertainty_kwh * J_PER_KWH)
+        return Measured(None, settled=self._recorded)
+
+    def _recorded(self) -> Measured:
+        from wattloop import journal
+
+        self._run.settle()
+        (path,) = Path(self._folder).glob("*.jsonl")
+        epochs_j = [record.spent.gpu_j for record in journal.read(path) if isinstance(record, journal.Epoch)]
+        return Measured(self._run.totals.gpu_j, epochs_j, self._run.uncertainty_kwh * J_PER_KWH)
 
 
 class Codecarbon:

@@ -322,20 +322,26 @@ class Run:
         sampler, footprint = self._sampler, self._footprint
         if sampler is None or footprint is None or not self.running:
             return False
+        asked_s = time.monotonic()
         answered = sampler.read()
         if answered:
             footprint.land()
         else:
-            self._mind_silence(0.0)
+            self._mind_silence(0.0, asked_s)
         footprint.mark()
         return answered
 
-    def _mind_silence(self, patience_s: float) -> None:
-        """Let the mean power stand in for instruments that have been silent for longer than `patience_s` seconds."""
+    def _mind_silence(self, patience_s: float, until_s: float | None = None) -> None:
+        """Let the mean power stand in for instruments that have been silent for longer than `patience_s` seconds.
+
+        Args:
+            patience_s: See above.
+            until_s: Up to when, monotonic, in seconds; None for now.
+        """
         sampler, footprint = self._sampler, self._footprint
         if sampler is None or footprint is None or (silent_s := sampler.silent_s) <= patience_s or not self.running:
             return
-        mean_w = footprint.bridge(time.monotonic())
+        mean_w = footprint.bridge(time.monotonic() if until_s is None else until_s)
         self._check_budget()
         if patience_s and not self._silence_warned:
             self._silence_warned = True
