@@ -267,15 +267,19 @@ def test_a_run_that_goes_back_to_the_step_it_is_at_loses_nothing(new: NewRun, en
     assert run.lost == Totals()
 
 
-def test_a_run_that_begins_again_goes_on_in_its_record_even_if_its_end_is_missing(new: NewRun, tmp_path: Path) -> None:
+def test_a_run_that_begins_again_goes_on_in_its_record_even_if_its_end_is_missing(
+    new: NewRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run, _ = begun(new)
     for _ in range(2):
         kill(run, tmp_path)
         run.start(framework="test")
     path_of(run, tmp_path).write_bytes(b"")
     finish(run)
+    path_of(run, tmp_path).write_bytes(b"")
     run.start(framework="test")
     finish(run)
+    assert said(caplog) == []
     assert [*(tmp_path / "logs").iterdir()] == [path_of(run, tmp_path)]
 
 

@@ -100,7 +100,7 @@ def reached(path: str | os.PathLike[str]) -> Reached:
         tail = file.read().split(b"\n")
     # The first piece may begin, and the last does end, in the middle of a line.
     cut = size - TAIL_BYTES > len(first)
-    lines = [first, *tail[1 if cut else 0 : -1]]
+    lines = filter(None, [first, *tail[1 if cut else 0 : -1]])
     decoder = msgspec.json.Decoder(Record)
     found = Reached()
     for line in lines:
