@@ -42,7 +42,7 @@ class Sidecar:
 
     Args:
         path: The file.
-        durable: Wait until the disk has it.
+        durable: Wait until the disk has it, and warn where it does not; otherwise the record beside it does that.
     """
 
     def __init__(self, path: str | os.PathLike[str], durable: bool) -> None:
@@ -97,7 +97,8 @@ class Sidecar:
                 os.unlink(written)
             if not self._warned:
                 self._warned = True
-                log.warning("a restart would not know what this run spent: %s", error)
+                level = logging.WARNING if self._durable else logging.DEBUG
+                log.log(level, "a restart would not know what this run spent: %s", error)
 
     def forget(self) -> None:
         """Delete the file: no backup goes with it any more."""
