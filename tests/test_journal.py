@@ -204,7 +204,7 @@ def disk_of(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("into_second_line", [0, 20])
-def test_a_full_disk_ends_the_record_with_one_warning_and_leaves_it_readable(
+def test_a_full_disk_costs_one_warning_leaves_the_record_readable_and_nothing_out_once_there_is_room(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, into_second_line: int
 ) -> None:
     journal = Journal(tmp_path, "r1")
@@ -214,11 +214,12 @@ def test_a_full_disk_ends_the_record_with_one_warning_and_leaves_it_readable(
         for record in ALL[1:]:
             journal.put(record)
             journal.flush()
-    journal.close()
     assert len(warnings(caplog)) == 1
-    assert warnings(caplog)[0].startswith("the record of this run ends here: ")
+    assert warnings(caplog)[0].startswith("the record of this run waits until it can be written again: ")
     assert tuple(read(journal.path)) == (START,)
-    assert tuple(read(written(tmp_path, END))) == (START, END)
+    journal.flush()
+    journal.close()
+    assert tuple(read(journal.path)) == ALL
 
 
 def test_a_name_that_is_no_text_costs_its_line_and_one_warning(

@@ -738,6 +738,17 @@ def test_state_loaded_after_the_start_is_added_once(new: NewRun) -> None:
     first, second = finished(new), new()
     second.start(framework="test")
     settle(second)
+    for _ in range(3):
+        second.load_state_dict(first.state_dict())
+    assert second.id == first.id
+    second.finish()
+    assert second.totals.energy_j == pytest.approx(first.totals.energy_j + spent_in_session_j(second))
+
+
+def test_state_loaded_after_steps_is_added_once_under_the_runs_own_name(new: NewRun) -> None:
+    first, second = finished(new), new()
+    second.start(framework="test")
+    train(second)
     own_id = second.id
     for _ in range(3):
         second.load_state_dict(first.state_dict())

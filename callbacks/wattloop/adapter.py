@@ -42,8 +42,8 @@ def move_to_front(callback: object) -> Any:
 
     Frameworks hand one mutable dict of logs from callback to callback in list order, so that only those behind ours
     see our keys; a user's callbacks come last. The list is found in the calling frames: the nearest caller that is an
-    object with a ``callbacks`` list which holds `callback`. Called from within the walk through that list, the move
-    makes it skip nobody and call nobody twice.
+    object with a ``callbacks`` list which holds `callback`, or has a ``callback_handler`` that is. Called from within
+    the walk through that list, the move makes it skip nobody and call nobody twice.
 
     Args:
         callback: The callback, during one of its hooks.
@@ -54,6 +54,7 @@ def move_to_front(callback: object) -> Any:
     frame = sys._getframe(1)
     for _ in range(8):
         owner = frame.f_locals.get("self")
+        owner = getattr(owner, "callback_handler", owner)
         callbacks = getattr(owner, "callbacks", None)
         if isinstance(callbacks, list):
             for place, other in enumerate(callbacks):

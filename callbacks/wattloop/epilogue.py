@@ -27,6 +27,7 @@ class Epilogue:
 
     def __init__(self, ledger: Ledger, session: Footprint, recorder: Recorder | None, step: int, status: str) -> None:
         self._ledger, self._session, self._recorder = ledger, session, recorder
+        self.run_id = ledger.run_id
         self._step, self._status = step, status
         self._pid = os.getpid()
         self._awaited = {reading.channel for reading in session.channels if reading.method == "counter"}
@@ -67,6 +68,13 @@ class Epilogue:
                 self._recorder.end(self._step, self._status)
             self._over.set()
         _open.discard(self)
+
+
+def conclude(run_id: str) -> None:
+    """Complete the record of a run's last session at once, because a further one is to go on in it."""
+    for epilogue in [*_open]:
+        if epilogue.run_id == run_id:
+            epilogue.conclude()
 
 
 def _conclude_all() -> None:

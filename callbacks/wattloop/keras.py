@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import sys
 from typing import Any
 
@@ -15,6 +17,7 @@ except ImportError as error:
     ) from error
 
 from wattloop.adapter import Adapter, move_to_front, put_before_terminal, shorten
+from wattloop.sidecar import Sidecar
 from wattloop.tensorboard import EventFile, event_file
 
 log = logging.getLogger("wattloop")
@@ -26,6 +29,10 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
     History, the progress bar, CSVLogger, EarlyStopping and TensorBoard see the keys, wherever they stand in the list.
     With ``log_dir=`` rows also go, every ``log_every_n_steps`` and at each epoch, to a TensorBoard event file of ours,
     for which Keras's own callback would need TensorFlow.
+
+    A run that goes on after a crash goes on counting. Keras keeps no state of callbacks, so it lies in a small file:
+    beside the folder of ``BackupAndRestore``, as long as that has a backup to restore, or else in ``log_dir``, where a
+    fit whose ``initial_epoch`` (> 0) is one that the file knows goes on from there. Any other fit begins a run.
 
     Args:
         **options: See `wattloop.options.RunOptions`. The keys logged are those of `wattloop.rows.row`.
@@ -40,12 +47,14 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
     """
 
     _events: EventFile | None = None
+    _backup: Any = None
 
     def set_params(self, params: dict[str, Any]) -> None:
         """Take the front of the list, where all others see our keys."""
         super().set_params(params)
         owner = move_to_front(self)
         if owner is not None:
+            self._backup = next((c for c in owner.callbacks if isinstance(c, keras.callbacks.BackupAndRestore)), None)
             put_before_terminal(owner.callbacks, _Shortener(self))
             # A single callback given without a list would be called on several threads at once, out of order.
             owner._async_train = False
@@ -55,16 +64,28 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
         self._close_events()
         self._first_epoch: int | None = None
         self._batch = -1
+        self._unsaved = self._last_seen = 0
         self._stopping = False
-        self.run.start(framework=f"keras/{keras.backend.backend()}", steps_per_epoch=self.params.get("steps"))
+        self._sidecar = self._place()
+        self.run.start(
+            framework=f"keras/{keras.backend.backend()}",
+            steps_per_epoch=self.params.get("steps"),
+            state=self._backed_up(),
+        )
         self._events = event_file(self.run.settings.log_dir)
         self._stop_if_due(self.run.check_stop())
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Learn how many epochs there are: only the first one's index tells where a resumed run begins."""
         self._batch = -1
+        self._epoch = epoch
         if self._first_epoch is None:
             self._first_epoch = epoch
+            if epoch > 0 and self._backup is None and self._sidecar is not None:
+                state = self._sidecar.load(epoch, 0, exactly=True)
+                if state is not None:
+                    self.run.load_state_dict(state)
+            self._stop_if_due(self.run.check_stop())
             self.run.expect(None, self.params["epochs"] - epoch, self.params.get("steps"))
         self.run.enter_phase("train")
 
@@ -77,6 +98,8 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
             if self.run.should_log and self._events is not None:
                 self._events.add(self.run.metrics(), self.run.steps_done)
             self._stop_if_due(self.run.should_stop)
+        if self._backup is not None and self._backup.save_freq != "epoch":
+            self._save_if_due(batch)
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         """Count validation apart."""
@@ -95,11 +118,49 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
             logs.update(self.row)
         if self._events is not None:
             self._events.add(self.row, self.run.steps_done)
+        self._last_seen = 0
+        if self._sidecar is not None and (self._backup is None or self._backup.save_freq == "epoch"):
+            self._sidecar.save(epoch + 1, 0, self.run.state_dict())
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """End measuring."""
         self.run.finish("stopped" if self._stopping else "finished")
         self._close_events()
+        if self._sidecar is not None and self._backup is not None and self._backup.delete_checkpoint:
+            self._sidecar.forget()
+
+    def _place(self) -> Sidecar | None:
+        if not self.run.leads:
+            return None
+        if self._backup is not None:
+            # Two trainings may share a log folder, but not this one, by Keras's own rule. It is deleted in the end.
+            folder = os.fspath(self._backup.backup_dir).rstrip("/")
+            return Sidecar(f"{folder}.wattloop.json", durable=True) if "://" not in folder else None
+        log_dir = self.run.settings.log_dir
+        return Sidecar(os.path.join(log_dir, "wattloop-keras.json"), durable=False) if log_dir is not None else None
+
+    def _backed_up(self) -> dict[str, Any] | None:
+        """Return the state that goes with the backup which is about to be restored."""
+        if self._backup is None or self._sidecar is None:
+            return None
+        try:
+            with open(os.path.join(self._backup.backup_dir, "training_metadata.json"), "rb") as file:
+                backup = json.load(file)
+            return self._sidecar.load(backup["epoch"], backup["batch"], exactly=False)
+        except FileNotFoundError:
+            self._sidecar.forget()
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            log.warning("what this run spent before is not counted: its backup cannot be read: %r", error)
+        return None
+
+    def _save_if_due(self, batch: int) -> None:
+        """Save where `BackupAndRestore`, which counts like this, is about to."""
+        self._unsaved += batch + 1 if batch <= self._last_seen else batch - self._last_seen
+        self._last_seen = batch
+        if self._backup.save_freq and self._unsaved >= self._backup.save_freq:
+            self._unsaved = 0
+            if self._sidecar is not None:
+                self._sidecar.save(self._epoch, batch, self.run.state_dict())
 
     def _stop_if_due(self, due: bool) -> None:
         # On jax, touching self.model makes Keras fetch the whole state: only to stop.

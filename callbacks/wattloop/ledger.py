@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import logging
+import os
 from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime
 
 import msgspec
 
 from wattloop.footprint import Footprint, Totals
 from wattloop.sampler import Settlement
+from wattloop.state import STATE_VERSION, State
 from wattloop.units import J_PER_KWH
 
-log = logging.getLogger("wattloop")
+LOST = "lost"
+"""The phase under which energy is counted whose work was lost."""
 
-STATE_VERSION = 1
+
+def new_run_id() -> str:
+    """Make up the name of a run."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
 
 
 class Border(msgspec.Struct):
@@ -53,14 +58,22 @@ class Ledger:
 
     Attributes:
         run_id: Name of the run; empty before its first session.
+        parent: Name of the run that it branched off; empty for none.
+        sessions: Number of the session that is open, or was last.
         epochs: Epochs ended.
         border: Where the current epoch began.
+        lost: What was spent on work that was lost, since training went on from an older checkpoint.
+        journal: Path of the run's record; None for none.
+        checkpoint: State from which the run goes on, as long as its record was not looked into.
     """
 
     def __init__(self) -> None:
-        self.run_id = ""
-        self.epochs = 0
+        self.run_id = self.parent = ""
+        self.sessions = self.epochs = 0
         self.border = Border()
+        self.lost = Totals()
+        self.journal: str | None = None
+        self.checkpoint: State | None = None
         self._includes: set[str] = set()
         self._before = Totals()
         self._uncertainty_before_j = 0.0
@@ -70,14 +83,25 @@ class Ledger:
 
     def open(self, session: Footprint) -> None:
         """Begin a session; the one before it is closed."""
+        self._close()
+        self.run_id = self.run_id or new_run_id()
+        self.sessions += 1
+        self._session = session
+
+    def _close(self) -> None:
         self._before, self._uncertainty_before_j = self.totals, self.uncertainty_j
         self._phases_before_j, self._channels_before_j = self.phases_j, self.channels_j
-        self._session = session
+        self._session = None
 
     @property
     def totals(self) -> Totals:
         """What was spent so far."""
         return self._before + self._session.totals if self._session is not None else self._before
+
+    @property
+    def before(self) -> tuple[Totals, float]:
+        """What was spent before this session, and what is uncertain of it, in joules."""
+        return self._before, self._uncertainty_before_j
 
     @property
     def uncertainty_j(self) -> float:
@@ -116,40 +140,99 @@ class Ledger:
                     border.late_j[one.channel] = one.energy_j
                     border.edges_j[one.channel] = one.edge_j
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return plain numbers and strings, for a checkpoint."""
-        return {
-            "version": STATE_VERSION,
-            "run_id": self.run_id,
-            "includes": sorted(self._includes - {self.run_id}),
-            "epochs": self.epochs,
-            "totals": msgspec.to_builtins(self.totals),
-            "epoch_start": msgspec.to_builtins(self.border.settled),
-            "uncertainty_kwh": self.uncertainty_j / J_PER_KWH,
-            "phases_j": self.phases_j,
-            "channels_j": self.channels_j,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any], *, keep_id: bool) -> None:
-        """Add what a checkpointed run had spent; what is counted already is not counted again.
+    def state(self, step: int) -> State:
+        """Return what a checkpoint is to hold.
 
         Args:
-            state: What `state_dict` returned.
-            keep_id: Keep this run's name, because a record was begun under it.
+            step: Steps done.
         """
-        if state.get("version") != STATE_VERSION:
-            log.warning("a saved state of version %r is not understood; it is not counted", state.get("version"))
+        return State(
+            version=STATE_VERSION,
+            run_id=self.run_id,
+            includes=sorted(self._includes - {self.run_id}),
+            epochs=self.epochs,
+            totals=self.totals,
+            epoch_start=self.border.settled,
+            uncertainty_kwh=self.uncertainty_j / J_PER_KWH,
+            phases_j=self.phases_j,
+            channels_j=self.channels_j,
+            lost=self.lost,
+            session=self.sessions,
+            step=step,
+            journal=self.journal,
+        )
+
+    def load(self, state: State, *, running: bool, fresh: bool, step: int) -> None:
+        """Go on from a checkpoint; what is counted already is not counted again.
+
+        A run that has spent nothing yet becomes the checkpoint's run. One that has keeps its name and adds the other's
+        spending to its own, once. For an older checkpoint of its own, what it spent since was lost.
+
+        Args:
+            state: The checkpoint's.
+            running: A session is open, and not only the last one that was.
+            fresh: Nothing was done in it yet.
+            step: Steps done.
+        """
+        counted = {self.run_id, *self._includes} - {""}
+        if state.run_id and state.run_id == self.run_id:
+            # A search for a learning rate, say, goes back to where it began, and no step is done again.
+            moved = (state.session, state.step) != (self.sessions, step)
+            if moved and {*state.includes} == self._includes - {self.run_id}:
+                self._go_back(state, running)
             return
-        if state["run_id"] in {self.run_id, *self._includes} - {""}:
+        if not state.run_id or state.run_id in counted:
             return
-        self._includes |= {self.run_id, state["run_id"], *state.get("includes", ())} - {""}
-        self.run_id = self.run_id if keep_id else state["run_id"]
-        self.epochs += state["epochs"]
-        self._before += msgspec.convert(state["totals"], Totals)
-        self.border = Border(totals=self.border.settled + msgspec.convert(state["epoch_start"], Totals))
-        self._uncertainty_before_j += state["uncertainty_kwh"] * J_PER_KWH
-        self._phases_before_j = _added(self._phases_before_j, state["phases_j"])
-        self._channels_before_j = _added(self._channels_before_j, state.get("channels_j", {}))
+        new = self.sessions == 0 or (self.sessions == 1 and running and fresh and not self.epochs)
+        if new and not self._includes:
+            self.run_id, self.sessions = state.run_id, state.session + self.sessions
+            self.journal, self.checkpoint, self.lost = state.journal, state, state.lost
+        else:
+            self.lost += state.lost
+        self._includes |= {self.run_id, state.run_id, *state.includes}
+        self.epochs += state.epochs
+        self._before += state.totals
+        self.border = Border(totals=self.border.settled + state.epoch_start)
+        self._uncertainty_before_j += state.uncertainty_kwh * J_PER_KWH
+        self._phases_before_j = _added(self._phases_before_j, state.phases_j)
+        self._channels_before_j = _added(self._channels_before_j, state.channels_j)
+
+    def recover(self, totals: Totals, uncertainty_j: float, *, lost: bool) -> None:
+        """Count what a run had spent when it ended, where that is more than its checkpoint, loaded just now, says.
+
+        Args:
+            totals: What it had spent, the checkpoint's included.
+            uncertainty_j: Half-width of the interval that holds the true energy then, in joules.
+            lost: What was done after the checkpoint is done again.
+        """
+        more = totals - self._before
+        # Ticks do not say which channel drew it.
+        scale = totals.energy_j / self._before.energy_j if self._before.energy_j > 0 else 1.0
+        self._channels_before_j = {name: scale * energy_j for name, energy_j in self._channels_before_j.items()}
+        self._before = totals
+        self._uncertainty_before_j = max(self._uncertainty_before_j, uncertainty_j)
+        self.border.totals += more
+        self._phases_before_j = _added(self._phases_before_j, {LOST if lost else "other": more.energy_j})
+        if lost:
+            self.lost += more
+
+    def branch(self, run_id: str) -> None:
+        """Become a run of another name, whose account begins with this one's."""
+        self._includes.add(self.run_id)
+        self.parent, self.run_id, self.sessions, self.journal = self.run_id, run_id, 1, None
+
+    def _go_back(self, state: State, running: bool) -> None:
+        in_session = running and state.session == self.sessions
+        if not running:
+            self._close()
+        more = (self.totals if in_session else self._before) - state.totals
+        if more.energy_j < 0:
+            return
+        self.lost = state.lost + more
+        self.epochs = state.epochs
+        self.border = Border(totals=state.epoch_start + more)
+        if not in_session:
+            self._phases_before_j = _added(state.phases_j, {LOST: more.energy_j} if more.energy_j else {})
 
 
 def _added(phases_j: Mapping[str, float], more_j: Mapping[str, float]) -> dict[str, float]:

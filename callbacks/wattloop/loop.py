@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -59,6 +59,13 @@ class LoopRun(Run):
         if self._events is not None:
             self._events.close()
             self._events = None
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint, before or inside the `with` block; see `Run.load_state_dict`."""
+        super().load_state_dict(state)
+        # Ranks may load at different times; they find out together, at the next step.
+        if self.running and self._ranks.world_size == 1:
+            self._stop_if_due(self.check_stop())
 
     def epochs(self, epochs: Iterable[T]) -> Iterator[T]:
         """Go through the epochs, log a row after each, and end early when the budget is spent.

@@ -11,13 +11,18 @@ from collections.abc import Mapping
 import msgspec
 
 from wattloop import __version__
-from wattloop.footprint import Footprint
+from wattloop.footprint import Footprint, Totals
 from wattloop.journal import End, Epoch, Journal, Record, Start, Stop, Tick
 from wattloop.ledger import Border, Ledger
 from wattloop.options import Settings
+from wattloop.recovery import open_journal
 from wattloop.units import J_PER_KWH
 
 TICK_INTERVAL_S = 5.0
+"""Time between two ticks, in seconds."""
+TICK_READINGS = 5
+SHORTEST_TICK_INTERVAL_S = 0.25
+"""Who has the meters read more often than every second is given a tick every so many readings, but no more often."""
 SETTLING_S = 0.3
 """Time after which no more is learnt of a border, in seconds."""
 
@@ -34,19 +39,33 @@ class Recorder:
     """The record of one session.
 
     Args:
-        folder: Where the journal goes; None for no record.
+        folder: Where the journal goes; None for no record. A run that has one already goes on in it.
         ledger: The run's, open for this session.
         session: What this session spends.
+        framework: Name of the front end.
+        settings: The run's.
 
     Attributes:
         step: Steps done when last told.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None, ledger: Ledger, session: Footprint) -> None:
-        self._journal = Journal(folder, ledger.run_id) if folder is not None else None
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None,
+        ledger: Ledger,
+        session: Footprint,
+        framework: str,
+        settings: Settings,
+    ) -> None:
+        self._journal: Journal | None = None
+        self._folder = folder
         self._ledger = ledger
         self._session = session
+        self._framework = framework
+        self._settings = settings
+        self._tick_s = max(SHORTEST_TICK_INTERVAL_S, min(TICK_INTERVAL_S, TICK_READINGS * settings.interval_s))
         self._ticked_s = -math.inf
+        self._channels: dict[str, str] | None = None
         self.step = 0
         self._epochs: collections.deque[_Epoch] = collections.deque()
 
@@ -54,42 +73,64 @@ class Recorder:
         if self._journal is not None:
             self._journal.put(record)
 
-    def start(self, framework: str, settings: Settings) -> None:
-        """Record what all later lines rest on."""
-        self._put(
+    def start(self) -> None:
+        """Record what all later lines rest on; again where a run becomes, after its start, the one of a checkpoint."""
+        begun, self._journal = self._journal, None
+        if begun is not None:
+            begun.discard()
+        journal = open_journal(self._ledger, self._folder)
+        if journal is None:
+            return
+        ledger, session, settings = self._ledger, self._session, self._settings
+        spent_before, uncertainty_j = ledger.before
+        journal.put(
             Start(
-                run_id=self._ledger.run_id,
+                run_id=ledger.run_id,
                 version=__version__,
-                framework=framework,
+                framework=self._framework,
                 host=platform.node(),
                 region=settings.region,
-                g_co2e_per_kwh=self._session.intensity.g_co2e_per_kwh,
-                intensity_source=self._session.intensity.source,
+                g_co2e_per_kwh=session.intensity.g_co2e_per_kwh,
+                intensity_source=session.intensity.source,
                 pue=settings.pue,
                 budget=settings.budget,
-                spent_before=self._ledger.totals,
+                spent_before=spent_before,
+                uncertainty_kwh=uncertainty_j / J_PER_KWH,
+                lost=ledger.lost,
+                session=ledger.sessions,
+                parent=ledger.parent,
+                interval_s=self._tick_s + settings.interval_s,
             )
         )
+        self._ticked_s, self._channels = -math.inf, None
+        self._journal = journal
 
     def tick(self, step: int, now_s: float) -> None:
         """Record the totals every few seconds, and write out what has gathered; in the sampler's thread."""
         self.step = step
-        if self._journal is None:
+        journal = self._journal
+        if journal is None:
             return
         while self._epochs and now_s - self._epochs[0].end.time_s >= SETTLING_S:
             self._put_epoch(self._epochs.popleft())
-        if now_s - self._ticked_s >= TICK_INTERVAL_S:
+        if now_s - self._ticked_s >= self._tick_s:
             self._ticked_s = now_s
-            self._put(
+            ledger = self._ledger
+            channels: dict[str, str] = {one.channel: one.method for one in self._session.channels}
+            journal.put(
                 Tick(
                     step=step,
                     phase=self._session.phase,
-                    totals=self._ledger.totals,
+                    totals=_rounded(ledger.totals),
                     g_co2e_per_kwh=self._session.intensity.g_co2e_per_kwh,
-                    channels={reading.channel: reading.method for reading in self._session.channels},
+                    uncertainty_kwh=round(ledger.uncertainty_j / J_PER_KWH, 9),
+                    lost_kwh=round(ledger.lost.kwh, 9),
+                    session=ledger.sessions,
+                    channels=channels if channels != self._channels else None,
                 )
             )
-        self._journal.flush()
+            self._channels = channels
+        journal.flush()
 
     def epoch(self, step: int, start: Border, end: Border, row: Mapping[str, float]) -> None:
         """Record the end of an epoch, as soon as all is known of its two ends."""
@@ -131,6 +172,8 @@ class Recorder:
                 uncertainty_kwh=uncertainty_kwh,
                 phases_j=ledger.phases_j,
                 channels_j=ledger.channels_j,
+                lost=ledger.lost,
+                session=ledger.sessions,
             )
         )
         self.close()
@@ -140,3 +183,9 @@ class Recorder:
         if self._journal is not None:
             self._journal.flush()
             self._journal.close()
+
+
+def _rounded(totals: Totals) -> Totals:
+    """Shorten a line of which there are many: to millijoules, tens of micrograms and milliseconds."""
+    names = totals.__struct_fields__
+    return Totals(*(round(getattr(totals, name), 9 if name == "kg_co2e" else 3) for name in names))

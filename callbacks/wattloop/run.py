@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, Unpack
 
-from wattloop.epilogue import Epilogue
+import msgspec
+
+from wattloop.epilogue import Epilogue, conclude
 from wattloop.footprint import Footprint, Totals
 from wattloop.forecast import Forecast, forecast
 from wattloop.forecaster import Forecaster
@@ -24,6 +26,7 @@ from wattloop.ranks import Ranks, SingleRank, detect
 from wattloop.recorder import Recorder
 from wattloop.rows import row
 from wattloop.sampler import FOLLOW_S, Sampler, Settlement, Snapshot, acquire, release
+from wattloop.state import understood
 from wattloop.units import J_PER_KWH, format_co2e, format_energy
 
 log = logging.getLogger("wattloop")
@@ -65,7 +68,7 @@ class Run:
         """Set all that lives from one start to the next, and cannot be pickled."""
         self._sampler: Sampler | None = None
         self._closer: weakref.finalize[..., Run] | None = None
-        self._pid = os.getpid()
+        self._pid, self._thread = os.getpid(), threading.get_ident()
         self._ranks: Ranks = SingleRank()
         self._footprint: Footprint | None = None
         self._recorder: Recorder | None = None
@@ -91,6 +94,11 @@ class Run:
         """True between `start` and `finish`, in the process that started."""
         return self._sampler is not None and self._pid == os.getpid()
 
+    @property
+    def leads(self) -> bool:
+        """True in the process that writes for all ranks."""
+        return detect().rank == 0
+
     def start(
         self,
         *,
@@ -101,6 +109,7 @@ class Run:
         steps_per_epoch: float | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         log_every_n_steps: int | None = None,
+        state: Mapping[str, Any] | None = None,
     ) -> None:
         """Begin to measure; the user's options go before what the framework says.
 
@@ -112,29 +121,29 @@ class Run:
             steps_per_epoch: Steps of an epoch, None to count the first.
             log_dir: Folder of the record, None for no record.
             log_every_n_steps: Steps between two rows, None for the default.
+            state: What a checkpoint holds of the run, see `load_state_dict`; None to begin one, or to go on with this.
         """
-        if self.running and self._sampler is not None and self._footprint is not None:
-            # Nobody said that the last session ended: it failed, and what was drawn since is not training's.
-            self._sampler.unsubscribe(self._observe)
-            self._footprint.rewind()
-            self._leave(ABANDONED)
+        if self.running:
+            self._give_up()
         if self._epilogue is not None:
             self._epilogue.conclude()
+        if state is not None:
+            self._ledger_load(state, running=False)
         self._reset()
         settings = self.settings
         self._ranks = detect()
         self._guard = BudgetGuard(settings.budget, speaks=self._ranks.rank == 0)
         every = settings.log_every_n_steps or log_every_n_steps or LOG_EVERY_N_STEPS
         self._progress = Progress(every, self._ranks.cadence, settings.total_steps, settings.total_epochs)
-        self._ledger.run_id = self.id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
         power_window_s = min(0.5, settings.interval_s)
         self._footprint = Footprint(settings.intensity, settings.pue, power_window_s, settings.fallback)
         self._ledger.open(self._footprint)
         self.know(step=step, total_steps=total_steps, total_epochs=total_epochs, steps_per_epoch=steps_per_epoch)
         if self._ranks.rank == 0:
             self._say_place()
-            self._recorder = Recorder(settings.log_dir or log_dir, self._ledger, self._footprint)
-            self._recorder.start(framework, settings)
+            folder = settings.log_dir or log_dir
+            self._begin_record(Recorder(folder, self._ledger, self._footprint, framework, settings))
+        self._check_budget()
         try:
             self._sampler = acquire(settings.meters)
         except RuntimeError as error:
@@ -146,6 +155,23 @@ class Run:
         self._sampler.subscribe(self._observe, settings.interval_s)
         self._sampler.read()
         self._footprint.began_s = time.monotonic()
+
+    def _give_up(self) -> None:
+        """Leave a session whose end nobody said: it failed, and what was drawn since is not training's."""
+        if self._sampler is not None and self._footprint is not None:
+            self._sampler.unsubscribe(self._observe)
+            self._footprint.rewind()
+            self._leave(ABANDONED)
+
+    def _begin_record(self, recorder: Recorder) -> None:
+        stale = _live.get(self.id)
+        if stale is not None and stale is not self and stale.running and stale._thread == threading.get_ident():
+            # A new object goes on in the thread in which that one trained.
+            stale._give_up()
+        conclude(self.id)
+        recorder.start()
+        self._recorder = recorder
+        _live[self.id] = self
 
     def _say_place(self) -> None:
         if self._footprint is not None and not (self.settings.place_given or self._place_said):
@@ -401,6 +427,11 @@ class Run:
         return self._ledger.totals
 
     @property
+    def lost(self) -> Totals:
+        """The part of the totals spent on work that was lost, since training went on from an older checkpoint."""
+        return self._ledger.lost
+
+    @property
     def phases_j(self) -> dict[str, float]:
         """Energy by phase so far, in joules."""
         return self._ledger.phases_j
@@ -448,23 +479,50 @@ class Run:
     def summary(self) -> str:
         """Return what was spent, in one line."""
         totals = self.totals
+        lost = f", {self.lost.kwh / totals.kwh:.1%} of it lost work" if self.lost.kwh > 0 else ""
         return (
             f"{format_energy(totals.kwh)} ± {format_energy(self.uncertainty_kwh)}"
-            f" ({totals.measured_fraction:.0%} measured), {format_co2e(totals.kg_co2e)};"
+            f" ({totals.measured_fraction:.0%} measured{lost}), {format_co2e(totals.kg_co2e)};"
             f" {self.steps_done} steps in {totals.duration_s:.0f} s"
         )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint must hold for a resumed run to go on counting: plain numbers and strings."""
-        return self._ledger.state_dict()
+        sampler, footprint = self._sampler, self._footprint
+        # Who asks need not be training: the Trainer does so when it is made, and that is no sign of life.
+        if sampler is not None and footprint is not None and self.running and sampler.read():
+            footprint.land()
+        state: dict[str, Any] = msgspec.to_builtins(self._ledger.state(self.steps_done))
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Add what a checkpointed run had spent; what is counted already is not counted again.
+        """Go on from a checkpoint: count what its run has spent, once, however often this is called.
+
+        What that run spent after the checkpoint is taken from its record, where that is found, and was lost. A run
+        that has done steps of its own keeps its name and adds what the checkpoint says.
 
         Args:
             state: What `state_dict` returned.
         """
-        self._ledger.load_state_dict(state, keep_id=self.running)
+        become = self._ledger_load(state, running=self.running)
+        if self.running:
+            if become and self._recorder is not None:
+                self._begin_record(self._recorder)
+            self._check_budget()
+
+    def _ledger_load(self, state: Mapping[str, Any], *, running: bool) -> bool:
+        """Return whether this has become the checkpoint's run."""
+        before, saved = self.id, understood(state)
+        if saved is not None:
+            steps = self.steps_done
+            self._ledger.load(saved, running=running, fresh=steps <= self._progress.epoch_first_step, step=steps)
+            if self._ledger.checkpoint is saved and not running:
+                self._progress.steps_done = saved.step
+        return self.id != before
+
+
+_live: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
+"""The runs of this process that were started last, by name."""
 
 
 def _abandon(

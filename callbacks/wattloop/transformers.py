@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import os
-from collections.abc import Mapping
 from typing import Any
-
-import msgspec
 
 try:
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -43,6 +38,8 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
         >>> Trainer(model, args, callbacks=[EmissionsCallback(region="FR")]).train()  # doctest: +SKIP
     """
 
+    saved_state: dict[str, Any] | None = None
+    """Set by the Trainer on a callback that it makes of a checkpoint."""
     _callbacks: list[Any] | None = None
     _stopping = False
     _layout_added = False
@@ -67,20 +64,22 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Begin to measure, from where a checkpoint left off."""
+        given = self._take_back()
+        if given is not None:
+            given.on_train_begin(args, state, control, **kwargs)
+            return
         self._take_front()
         if self._callbacks is None:
             log.warning("wattloop's keys may not reach your loggers: call EmissionsCallback.attach(trainer)")
         else:
             put_before_terminal(self._callbacks, _Shortener(self))
         self._stopping = self._layout_added = False
-        if state.global_step > 0:
-            # Filled from the checkpoint, whatever `restore_callback_states_from_checkpoint` says.
-            saved = state.stateful_callbacks.get(type(self).__name__, {})
-            saved = saved[0] if isinstance(saved, list) else saved
-            if saved:
-                self.run.load_state_dict(saved["attributes"]["saved_state"])
         self.run.start(
-            framework="transformers", step=state.global_step, total_steps=state.max_steps, log_dir=args.output_dir
+            framework="transformers",
+            step=state.global_step,
+            total_steps=state.max_steps,
+            log_dir=args.output_dir,
+            state=self._saved(state) if state.global_step > 0 else None,
         )
         self.run.enter_phase("train")
         self._stop_if_due(control, self.run.check_stop())
@@ -143,13 +142,31 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
         self.run.finish("stopped" if self._stopping else "finished")
 
     def state(self) -> dict[str, Any]:
-        """Return what the Trainer writes to ``trainer_state.json``: options to rebuild us from, and what is spent."""
-        return {"args": _jsonable(self.run.options), "attributes": {"saved_state": self.run.state_dict()}}
+        """Return what the Trainer writes to ``trainer_state.json``: what is spent, and no options: those are yours."""
+        # The Trainer asks for it, too, before it may put a callback built from a checkpoint in this one's place.
+        self._take_front()
+        return {"args": {}, "attributes": {"saved_state": self.run.state_dict()}}
+
+    def _saved(self, state: TrainerState) -> dict[str, Any] | None:
+        # Filled from the checkpoint, whatever `restore_callback_states_from_checkpoint` says.
+        saved = state.stateful_callbacks.get(type(self).__name__)
+        saved = saved[0] if isinstance(saved, list) else saved
+        return saved["attributes"]["saved_state"] if saved else None
 
     def _take_front(self) -> None:
         owner = move_to_front(self)
         if owner is not None:
             self._callbacks = owner.callbacks
+            if self.saved_state is None:
+                owner.wattloop_given = self
+
+    def _take_back(self) -> EmissionsCallback | None:
+        """Put the callback that the user gave back into the place of one that the Trainer made of a checkpoint."""
+        owner = move_to_front(self) if self.saved_state is not None else None
+        given: EmissionsCallback | None = getattr(owner, "wattloop_given", None)
+        if owner is not None and given is not None:
+            owner.callbacks[0] = given
+        return given
 
     def _stop_if_due(self, control: TrainerControl, due: bool) -> None:
         if due:
@@ -172,11 +189,3 @@ class _Shortener(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         if logs is not None:
             shorten(logs, self._owner.row)
-
-
-def _jsonable(options: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {}
-    for name, value in options.items():
-        with contextlib.suppress(TypeError, ValueError):
-            kept[name] = json.loads(msgspec.json.encode(value, enc_hook=os.fspath))
-    return kept

@@ -74,6 +74,10 @@ class Front(Protocol):
         """Train for so many epochs of so many steps and return what was written."""
         ...
 
+    def train_saving(self, callback: Any, folder: Path, epochs: int, steps: int, work: Work) -> Outcome:
+        """Train likewise, from the last checkpoint in the folder if there is one, and save after every epoch."""
+        ...
+
 
 class _Counted:
     def __init__(self, work: Work) -> None:
@@ -106,6 +110,13 @@ def _outcome(folder: Path, run: Run, counted: _Counted, error: BaseException | N
     for path in sorted(folder.rglob("wattloop-*.jsonl")):
         outcome.records.extend(journal.read(path))
     return outcome
+
+
+def _resumed(folder: Path, run: Run, counted: _Counted, error: BaseException | None) -> Outcome:
+    assert run.settle(PATIENCE_S)
+    paths = sorted(folder.rglob("wattloop-*.jsonl"))
+    records = [record for path in paths for record in journal.read(path)]
+    return Outcome(steps=counted.steps, error=error, records=records)
 
 
 def _caught(train: Callable[[], object]) -> BaseException | None:
@@ -144,6 +155,15 @@ class Lightning:
             outcome.epoch_rows += [row for row in rows if "epoch" in row and "energy/kwh" in row]
         outcome.checkpoints = sorted(folder.rglob("*.ckpt"))
         return outcome
+
+    def train_saving(self, callback: Any, folder: Path, epochs: int, steps: int, work: Work) -> Outcome:
+        pl = importlib.import_module(self.name)
+        counted, saved = _Counted(work), folder / "saved" / "last.ckpt"
+        saving = pl.callbacks.ModelCheckpoint(saved.parent, save_last=True)
+        trainer = self.trainer(folder, max_epochs=epochs, callbacks=[callback, saving])
+        path = saved if saved.exists() else None
+        error = _caught(lambda: trainer.fit(self.model(counted), self.loader(steps), ckpt_path=path))
+        return _resumed(folder, self.run(callback), counted, error)
 
     def trainer(self, folder: Path, **options: Any) -> Any:
         pl = importlib.import_module(self.name)
@@ -214,6 +234,19 @@ class Keras:
             outcome.epoch_rows = outcome.rows
         return outcome
 
+    def train_saving(self, callback: Any, folder: Path, epochs: int, steps: int, work: Work) -> Outcome:
+        import keras
+
+        counted = _Counted(work)
+
+        class Work(keras.callbacks.Callback):  # type: ignore[misc]
+            def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+                counted()
+
+        backup = keras.callbacks.BackupAndRestore(folder / "backup")
+        error = _caught(lambda: self.fit(steps, epochs, [Work(), backup, callback]))
+        return _resumed(folder, self.run(callback), counted, error)
+
     def fit(self, steps: int, epochs: int, callbacks: list[Any], **options: Any) -> Any:
         import keras
         import numpy as np
@@ -252,6 +285,17 @@ class Transformers:
         outcome.epoch_rows = outcome.rows
         outcome.checkpoints = sorted(folder.glob("checkpoint-*"))
         return outcome
+
+    def train_saving(self, callback: Any, folder: Path, epochs: int, steps: int, work: Work, **options: Any) -> Outcome:
+        counted = _Counted(work)
+        options = {"num_train_epochs": epochs, "save_strategy": "epoch", "logging_steps": 5, **options}
+        trainer = self.trainer(folder, counted, steps, [callback], **options)
+        saved = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+        for path in saved:
+            # transformers 4.45 reads this file in a way that torch refuses since 2.6.
+            (path / "rng_state.pth").unlink(missing_ok=True)
+        error = _caught(lambda: trainer.train(resume_from_checkpoint=str(saved[-1]) if saved else None))
+        return _resumed(folder, self.run(callback), counted, error)
 
     def trainer(
         self, folder: Path, counted: Callable[[], None], steps: int, callbacks: list[Any], **options: Any
@@ -316,6 +360,22 @@ class Loop:
         outcome.rows = [rows[step] for step in sorted(rows)]
         outcome.epoch_rows = [rows[step] for step in sorted(rows) if step % steps == 0]
         return outcome
+
+    def train_saving(self, callback: Any, folder: Path, epochs: int, steps: int, work: Work) -> Outcome:
+        counted, path = _Counted(work), folder / "saved.json"
+
+        def train() -> None:
+            saved = json.loads(path.read_text()) if path.exists() else {"epochs": 0}
+            if "run" in saved:
+                callback.load_state_dict(saved["run"])
+            with callback as run:
+                for epoch in run.epochs(range(saved["epochs"], epochs)):
+                    for _ in run.steps(range(steps)):
+                        counted()
+                    path.write_text(json.dumps({"run": run.state_dict(), "epochs": epoch + 1}))
+
+        error = _caught(train)
+        return _resumed(folder, self.run(callback), counted, error)
 
 
 def fronts() -> list[Front]:

@@ -316,6 +316,79 @@ def test_what_a_crashed_run_leaves_idling_is_not_counted(front: Front, fake_nvml
     assert outcome.rows[-1]["energy/kwh"] == pytest.approx(load.failed_kwh + again.kwh, abs=slack_kwh)
 
 
+class Crashing(Load):
+    """A load whose step fails."""
+
+    def __init__(self, fake: FakeNvml, steps: int, crash_at: int, *, same_machine: bool = False) -> None:
+        super().__init__(fake, steps, step_s=0.01, same_machine=same_machine)
+        self.crash_at = crash_at
+
+    def work(self, step: int) -> None:
+        super().work(step)
+        if step == self.crash_at:
+            self.power_off()
+            raise RuntimeError("out of memory")
+
+    def since_j(self, step: int) -> float:
+        """Return what was drawn from the beginning of a step on."""
+        return self._fake.energy_j(self.began_s[step], time.monotonic())
+
+
+def resumable(front: Front, tmp_path: Path, **more: Any) -> Any:
+    """Make a callback whose run has a record; where the framework has a folder for it, in that."""
+    has_folder = "lightning" in front.name or front.name == "transformers"
+    return front.callback(**options(**({} if has_folder else {"log_dir": tmp_path / "logs"}), **more))
+
+
+def test_crashes_lose_no_energy_and_resumes_count_none_twice(front: Front, fake_nvml: FakeNvml, tmp_path: Path) -> None:
+    # Both fail in the second of three epochs of 20 steps, so both go on from the same checkpoint.
+    first = Crashing(fake_nvml, 60, crash_at=32)
+    crashed = resumable(front, tmp_path)
+    front.train_saving(crashed, tmp_path, 3, 20, first)
+    lost_j = first.since_j(20)
+    second = Crashing(fake_nvml, 40, crash_at=14, same_machine=True)
+    again = resumable(front, tmp_path)
+    front.train_saving(again, tmp_path, 3, 20, second)
+    lost_j += second.since_j(0)
+    third = Load(fake_nvml, 40, 0.01, same_machine=True)
+    last = resumable(front, tmp_path)
+    outcome = front.train_saving(last, tmp_path, 3, 20, third)
+
+    assert (outcome.error, outcome.steps) == (None, 40)
+    run, spent_kwh = front.run(last), first.kwh  # of all three
+    # What a framework does not say the end of is known to the last reading, twice.
+    slack_j = 2 * first.watts * (INTERVAL_S + 0.02)
+    doubt_kwh = run.uncertainty_kwh
+    assert spent_kwh - slack_j / J_PER_KWH - doubt_kwh <= run.totals.kwh <= spent_kwh + doubt_kwh
+    assert run.lost.energy_j == pytest.approx(lost_j, abs=slack_j + doubt_kwh * J_PER_KWH)
+    assert run.lost.energy_j >= 0.5 * lost_j
+    assert run.id == front.run(again).id == front.run(crashed).id
+    assert len([*tmp_path.rglob("wattloop-*.jsonl")]) == 1
+    starts = [record for record in outcome.records if isinstance(record, Start)]
+    assert [start.session for start in starts] == [1, 2, 3]
+    assert "of it lost work" in run.summary()
+    end = outcome.records[-1]
+    assert isinstance(end, End)
+    assert (end.status, end.lost) == ("finished", run.lost)
+
+
+@pytest.mark.parametrize("raised", [True, False])
+def test_the_budget_of_a_resume_is_the_one_given_then(
+    front: Front, fake_nvml: FakeNvml, tmp_path: Path, raised: bool
+) -> None:
+    load = Crashing(fake_nvml, 60, crash_at=32)
+    crashed = resumable(front, tmp_path, budget=Budget(kwh=1000 / J_PER_KWH))
+    front.train_saving(crashed, tmp_path, 3, 20, load)
+    budget = Budget(kwh=(1000 if raised else 0.8 * load.kwh))
+    resumed = resumable(front, tmp_path, budget=budget)
+    outcome = front.train_saving(resumed, tmp_path, 3, 20, Load(fake_nvml, 40, 0.01, same_machine=True))
+
+    assert outcome.error is None
+    # Frameworks that cannot be told before the first step do one.
+    at_least_one = not ("lightning" in front.name or front.name == "loop")
+    assert outcome.steps == (40 if raised else at_least_one)
+
+
 def test_a_spent_budget_stops_mid_epoch_the_frameworks_own_way(
     front: Front, fake_nvml: FakeNvml, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

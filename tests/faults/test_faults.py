@@ -619,7 +619,7 @@ def test_a_read_only_disk_costs_the_record_and_one_warning(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's writer
-def test_a_full_disk_ends_the_record_with_one_warning(
+def test_a_full_disk_costs_the_rest_of_the_record_and_one_warning(
     front: Front, fake_nvml: FakeNvml, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with small_disk(tmp_path / "disk", "rw") as disk, caplog.at_level(logging.WARNING, "wattloop"):
@@ -634,7 +634,7 @@ def test_a_full_disk_ends_the_record_with_one_warning(
         (path,) = disk.glob("wattloop-*.jsonl")
         records = list(journal.read(path))
     events = (r"the TensorBoard event file of this run ends here: .*",) if writes_events(front) else ()
-    assert_said(caplog, (r"the record of this run ends here: .*", *events))
+    assert_said(caplog, (r"the record of this run waits until it can be written again: .*", *events))
     assert isinstance(records[0], journal.Start)
     assert not isinstance(records[-1], journal.End)
 

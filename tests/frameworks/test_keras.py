@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -130,3 +131,122 @@ def test_tensorflow_is_not_needed(front: Keras, fake_nvml: FakeNvml, tmp_path: P
     front.fit(60, 1, [EmissionsCallback(region="FR", log_dir=tmp_path)])
     assert list(tmp_path.glob("events.out.tfevents.*"))
     assert "tensorflow" not in sys.modules
+
+
+# -- restarts ---------------------------------------------------------------------------------------------------------
+
+
+class Stumble(keras.callbacks.Callback):  # type: ignore[misc]
+    """Fails at a batch of an epoch."""
+
+    def __init__(self, epoch: int, batch: int) -> None:
+        super().__init__()
+        self.at, self.epoch = (epoch, batch), 0
+        self.began_s: dict[int, float] = {}
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+        self.began_s[epoch] = time.monotonic()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if (self.epoch, batch) == self.at:
+            raise RuntimeError("out of memory")
+
+
+def crashed(front: Keras, tmp_path: Path, **options: Any) -> EmissionsCallback:
+    """Fail in the third epoch of ten batches, with a backup, and end measuring as the death of the process would."""
+    callback = EmissionsCallback(region="FR", interval_s=0.05, **options)
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        front.fit(10, 4, [Pace(), backup, callback, Stumble(2, 5)])
+    callback.run.finish("interrupted")
+    return callback
+
+
+def test_without_a_record_a_restored_backup_brings_what_was_spent_until_it(
+    front: Keras, fake_nvml: FakeNvml, tmp_path: Path
+) -> None:
+    first, second = crashed(front, tmp_path), EmissionsCallback(region="FR")
+    began_s = time.monotonic()
+    front.fit(10, 4, [Pace(), keras.callbacks.BackupAndRestore(tmp_path / "backup"), second])
+    own_kwh = fake_nvml.energy_j(began_s, time.monotonic()) / J_PER_KWH
+    assert second.run.id == first.run.id
+    assert second.run.epochs_done == 4
+    # The third epoch's five batches are in no file.
+    lost_kwh = 300 * 0.05 / J_PER_KWH
+    assert second.run.totals.kwh <= first.run.totals.kwh + own_kwh - 0.9 * lost_kwh
+    assert second.run.totals.kwh >= 300 * 0.01 * 40 / J_PER_KWH - second.run.uncertainty_kwh
+
+
+def test_after_its_end_a_run_leaves_no_state_and_another_begins_at_nothing(
+    front: Keras, fake_nvml: FakeNvml, tmp_path: Path
+) -> None:
+    first, second = EmissionsCallback(region="FR"), EmissionsCallback(region="FR")
+    for callback in (first, second):
+        front.fit(5, 2, [Pace(), keras.callbacks.BackupAndRestore(tmp_path / "backup"), callback])
+        assert [*tmp_path.iterdir()] == []
+    assert second.run.id != first.run.id
+    assert second.run.totals.kwh < 1.5 * first.run.totals.kwh
+
+
+def test_without_the_backup_its_state_is_nobodys(front: Keras, fake_nvml: FakeNvml, tmp_path: Path) -> None:
+    first, second = crashed(front, tmp_path), EmissionsCallback(region="FR")
+    (tmp_path / "backup" / "training_metadata.json").unlink()
+    (tmp_path / "backup" / "latest.weights.h5").unlink()
+    history = front.fit(10, 1, [Pace(), keras.callbacks.BackupAndRestore(tmp_path / "backup"), second]).history
+    assert len(history["loss"]) == 1
+    assert second.run.id != first.run.id
+    assert second.run.totals.kwh < first.run.totals.kwh
+
+
+def test_a_damaged_state_costs_one_warning_and_the_training_goes_on_from_its_backup(
+    front: Keras, fake_nvml: FakeNvml, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = crashed(front, tmp_path), EmissionsCallback(region="FR")
+    (tmp_path / "backup.wattloop.json").write_text("[{")
+    history = front.fit(10, 4, [Pace(), keras.callbacks.BackupAndRestore(tmp_path / "backup"), second]).history
+    assert len(history["loss"]) == 2
+    assert second.run.id != first.run.id
+    assert len([r for r in caplog.records if r.name == "wattloop"]) == 1
+
+
+def test_a_backup_every_few_batches_has_a_state_of_its_own(front: Keras, fake_nvml: FakeNvml, tmp_path: Path) -> None:
+    first = EmissionsCallback(region="FR")
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup", save_freq=4)
+    with pytest.raises(RuntimeError):
+        front.fit(10, 4, [Pace(), backup, first, Stumble(1, 8)])
+    saved = json.loads((tmp_path / "backup" / "training_metadata.json").read_text())
+    states = json.loads((tmp_path / "backup.wattloop.json").read_text())
+    assert (states[-1]["epoch"], states[-1]["batch"]) == (saved["epoch"], saved["batch"])
+    assert states[-1]["state"]["step"] == 16
+    assert len(states) == 4
+
+
+def test_an_initial_epoch_that_the_log_folder_knows_goes_on_from_there(
+    front: Keras, fake_nvml: FakeNvml, tmp_path: Path
+) -> None:
+    first, stumble = EmissionsCallback(region="FR", log_dir=tmp_path), Stumble(3, 5)
+    with pytest.raises(RuntimeError):
+        front.fit(10, 4, [Pace(), first, stumble])
+    first.run.finish("interrupted")
+    lost_j = fake_nvml.energy_j(stumble.began_s[2], time.monotonic())
+    spent_kwh = first.run.totals.kwh
+    second = EmissionsCallback(region="FR", log_dir=tmp_path)
+    history = front.fit(10, 4, [Pace(), second], initial_epoch=2).history
+    assert second.run.id == first.run.id
+    assert history["energy/kwh"][0] >= spent_kwh + 300 * 0.1 / J_PER_KWH * 0.9
+    # The third epoch, and half of the fourth.
+    assert second.run.lost.energy_j == pytest.approx(lost_j, abs=second.run.uncertainty_kwh * J_PER_KWH)
+    assert len([*tmp_path.glob("wattloop-*.jsonl")]) == 1
+
+
+@pytest.mark.parametrize("initial_epoch", [0, 3])
+def test_any_other_fit_in_the_same_log_folder_begins_a_run(
+    front: Keras, fake_nvml: FakeNvml, tmp_path: Path, initial_epoch: int
+) -> None:
+    first = EmissionsCallback(region="FR", log_dir=tmp_path)
+    front.fit(10, 2, [Pace(), first])
+    second = EmissionsCallback(region="FR", log_dir=tmp_path)
+    front.fit(10, initial_epoch + 1, [Pace(), second], initial_epoch=initial_epoch)
+    assert second.run.id != first.run.id
+    assert second.run.totals.kwh < first.run.totals.kwh

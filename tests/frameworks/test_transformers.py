@@ -117,6 +117,39 @@ def test_a_resumed_run_counts_what_was_spent_once(
     assert live.run.steps_done == 40
 
 
+@pytest.mark.parametrize("how", ["given", "added", "not kept"])
+@pytest.mark.parametrize("restore", [False, True])
+def test_on_resuming_the_options_given_now_count(
+    front: Transformers, fake_nvml: FakeNvml, tmp_path: Path, restore: bool, how: str
+) -> None:
+    options = {"save_strategy": "epoch", "restore_callback_states_from_checkpoint": restore, "logging_steps": 5}
+    first = EmissionsCallback(region="FR", pue=1.2, budget=Budget(kwh=1.0))
+    front.trainer(tmp_path, pace, 10, [first], num_train_epochs=1, **options).train()
+    (tmp_path / "checkpoint-10" / "rng_state.pth").unlink()
+
+    def now() -> EmissionsCallback:
+        return EmissionsCallback(region="DE", pue=1.5, budget=Budget(kwh=2.0), log_dir=tmp_path / "now")
+
+    callback = None if how == "not kept" else now()
+    given = [callback or now()] if how != "added" else []
+    trainer = front.trainer(tmp_path, pace, 10, given, num_train_epochs=2, **options)
+    if callback is not None and how == "added":
+        trainer.add_callback(callback)
+    del given
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-10"))
+
+    (live,) = (c for c in trainer.callback_handler.callbacks if isinstance(c, EmissionsCallback))
+    assert callback in (None, live)
+    assert trainer.callback_handler.callbacks[0] is live
+    assert live.run.options == now().run.options
+    assert live.run.steps_done == 20
+    assert live.run.id == first.run.id
+    assert live.run.totals.kwh > first.run.totals.kwh
+    # A third training of the same trainer is of the same callback.
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-10"))
+    assert [c for c in trainer.callback_handler.callbacks if isinstance(c, EmissionsCallback)] == [live]
+
+
 def test_a_budget_stops_between_optimizer_steps(front: Transformers, fake_nvml: FakeNvml, tmp_path: Path) -> None:
     callback = EmissionsCallback(region="FR", interval_s=0.05, budget=Budget(kwh=90 / J_PER_KWH))
     trainer = front.trainer(

@@ -1,0 +1,1 @@
+"""What `kills.py` is made of."""
