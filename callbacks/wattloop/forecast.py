@@ -73,7 +73,7 @@ class Forecaster:
         step: Steps already done when it begins to watch.
     """
 
-    def __init__(self, step: int = 0) -> None:
+    def __init__(self, step: float = 0) -> None:
         self._bins: list[_Bin] = []
         self._first_step = self._step = step
         self._train_j = self._other_j = 0.0
@@ -81,7 +81,7 @@ class Forecaster:
         self._border_other_j = 0.0
         self._epochs = 0
 
-    def observe(self, step: int, train_j: float, other_j: float) -> None:
+    def observe(self, step: float, train_j: float, other_j: float) -> None:
         """Take note of progress.
 
         Args:

@@ -27,7 +27,10 @@ def _now() -> datetime:
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start", tag_field="record"):
-    """A run, or a further part of it, begins: all that the later lines rest on."""
+    """A run, or a further part of it, begins: all that the later lines rest on.
+
+    Totals are those of all ranks: of rank 0, which writes them, up to the moment, of the others as last heard of.
+    """
 
     format: int = FORMAT
     time: datetime = msgspec.field(default_factory=_now)
@@ -41,6 +44,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start", tag_field="r
     pue: float
     budget: Budget | None
     spent_before: Totals
+    world_size: int = 1
+    hosts: tuple[str, ...] = ()
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick", tag_field="record"):

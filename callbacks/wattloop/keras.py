@@ -56,7 +56,10 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
         self._first_epoch: int | None = None
         self._batch = -1
         self._stopping = False
-        self.run.start(framework=f"keras/{keras.backend.backend()}", steps_per_epoch=self.params.get("steps"))
+        # `fit` knows of no other process: replicas under torchrun may train for different numbers of steps.
+        self.run.start(
+            framework=f"keras/{keras.backend.backend()}", steps_per_epoch=self.params.get("steps"), joins_ranks=False
+        )
         self._events = event_file(self.run.settings.log_dir)
         self._stop_if_due(self.run.check_stop())
 

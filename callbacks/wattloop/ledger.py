@@ -10,11 +10,14 @@ import msgspec
 
 from wattloop.footprint import Footprint, Totals
 from wattloop.sampler import Settlement
+from wattloop.share import Share
 from wattloop.units import J_PER_KWH
 
 log = logging.getLogger("wattloop")
 
 STATE_VERSION = 1
+OTHERS = "other ranks"
+"""What stands for their channels where one rank keeps a border by channel."""
 
 
 class Border(msgspec.Struct):
@@ -55,6 +58,7 @@ class Ledger:
         run_id: Name of the run; empty before its first session.
         epochs: Epochs ended.
         border: Where the current epoch began.
+        others: What the other ranks have spent in this session, as far as is known here.
     """
 
     def __init__(self) -> None:
@@ -67,39 +71,52 @@ class Ledger:
         self._phases_before_j: dict[str, float] = {}
         self._channels_before_j: dict[str, float] = {}
         self._session: Footprint | None = None
+        self.others = Share()
 
     def open(self, session: Footprint) -> None:
         """Begin a session; the one before it is closed."""
         self._before, self._uncertainty_before_j = self.totals, self.uncertainty_j
         self._phases_before_j, self._channels_before_j = self.phases_j, self.channels_j
-        self._session = session
+        self._session, self.others = session, Share()
+
+    @property
+    def before(self) -> Totals:
+        """What was spent before this session."""
+        return self._before
 
     @property
     def totals(self) -> Totals:
         """What was spent so far."""
-        return self._before + self._session.totals if self._session is not None else self._before
+        return self._before + self._session.totals + self.others.totals if self._session is not None else self._before
 
     @property
     def uncertainty_j(self) -> float:
         """Half-width of the interval that holds the true energy so far, in joules."""
-        return self._uncertainty_before_j + (self._session.uncertainty_j if self._session is not None else 0.0)
+        others_j = max(0.0, self.others.uncertainty_j) + self.others.edge_j
+        return self._uncertainty_before_j + (
+            self._session.uncertainty_j + others_j if self._session is not None else 0.0
+        )
 
     @property
     def phases_j(self) -> dict[str, float]:
         """Energy by phase so far, in joules."""
-        return _added(self._phases_before_j, self._session.phases_j if self._session is not None else {})
+        phases_j = self._session.phases_j if self._session is not None else {}
+        return _added(_added(self._phases_before_j, phases_j), self.others.phases_j)
 
     @property
     def channels_j(self) -> dict[str, float]:
         """Energy by channel so far, in joules."""
-        return _added(self._channels_before_j, self._session.channels_j if self._session is not None else {})
+        channels_j = self._session.channels_j if self._session is not None else {}
+        others_j = self.others.totals.energy_j
+        return _added(_added(self._channels_before_j, channels_j), {OTHERS: others_j} if others_j else {})
 
     def end_epoch(self) -> tuple[Border, Border]:
         """End an epoch where the next one begins, so that epochs sum to the run; return its two ends."""
         session, before = self._session, self.border
         if session is not None:
             before.edges_j = before.edges_j or dict(session.start_edges_j)
-            self.border = Border(session.time_s, self.totals, session.edges_j, session.kg_per_joule)
+            edges_j = {**session.edges_j, OTHERS: self.others.edge_j}
+            self.border = Border(session.time_s, self.totals, edges_j, session.kg_per_joule)
         self.epochs += 1
         return before, self.border
 

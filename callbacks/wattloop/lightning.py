@@ -103,7 +103,8 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log for those who look at the end of a validation that is not at the end of an epoch."""
-        if self.run.running and not trainer.sanity_checking and not _validates_every_epoch(trainer):
+        # Not whether we measure: where one rank cannot, all must still log together.
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and not _validates_every_epoch(trainer):
             pl_module.log_dict(self.run.metrics(), sync_dist=trainer.world_size > 1)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -73,6 +73,7 @@ class LoopRun(Run):
                 return
             yield epoch
             self._emit(self.epoch_end())
+            self._stop_if_due(self.should_stop)
 
     def steps(self, batches: Iterable[T]) -> Iterator[T]:
         """Go through the batches of an epoch, count a step after each, and end early when the budget is spent.
@@ -83,6 +84,7 @@ class LoopRun(Run):
         length = _length(batches)
         if length is not None:
             self._progress.expect_epoch(length)
+        self.agree_on_epoch(length)
         self.enter_phase("train")
         try:
             for batch in batches:

@@ -54,7 +54,7 @@ class Recorder:
         if self._journal is not None:
             self._journal.put(record)
 
-    def start(self, framework: str, settings: Settings) -> None:
+    def start(self, framework: str, settings: Settings, world_size: int = 1, hosts: tuple[str, ...] = ()) -> None:
         """Record what all later lines rest on."""
         self._put(
             Start(
@@ -68,6 +68,8 @@ class Recorder:
                 pue=settings.pue,
                 budget=settings.budget,
                 spent_before=self._ledger.totals,
+                world_size=world_size,
+                hosts=hosts or (platform.node(),),
             )
         )
 

@@ -80,7 +80,11 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
             if saved:
                 self.run.load_state_dict(saved["attributes"]["saved_state"])
         self.run.start(
-            framework="transformers", step=state.global_step, total_steps=state.max_steps, log_dir=args.output_dir
+            framework="transformers",
+            step=state.global_step,
+            total_steps=state.max_steps,
+            log_dir=args.output_dir,
+            log_every_n_steps=state.logging_steps,
         )
         self.run.enter_phase("train")
         self._stop_if_due(control, self.run.check_stop())
@@ -112,6 +116,7 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
     ) -> None:
         """End an epoch; its row comes with the next log."""
         self.run.epoch_end()
+        self._stop_if_due(control, self.run.should_stop)
 
     def on_log(
         self,
@@ -125,6 +130,7 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
         if not self.run.running or logs is None:
             return
         if "train_runtime" in logs:
+            self.run.conclude()
             self.run.refresh()
         self.row = self.run.metrics()
         logs.update(self.row)
