@@ -10,12 +10,14 @@ import msgspec
 from wattloop.budget import Budget
 from wattloop.claims import Claims, Peer, Seen, seen_here, this_process
 from wattloop.footprint import Footprint, Totals
-from wattloop.ranks import START_PATIENCE_S, Ranks
+from wattloop.ranks import Ranks
 from wattloop.share import Share, share_of
 from wattloop.units import J_PER_KWH
 
 log = logging.getLogger("wattloop")
 
+START_PATIENCE_S = 60.0
+"""How long a rank waits at the start for those that may never measure: `track` may have been put on one rank alone."""
 END_PATIENCE_S = 10.0
 """How long a rank waits where others may have failed: at the end of its run, and of epochs of uneven length."""
 
@@ -29,6 +31,7 @@ class Job:
         ranks: The processes that train together.
         run_id: Name this rank would give the run.
         log_every: Steps between two of its rows.
+        patience_s: How long to wait for the others at the start, in seconds.
 
     Attributes:
         ranks: As given.
@@ -43,7 +46,7 @@ class Job:
 
     _started = 0
 
-    def __init__(self, ranks: Ranks, run_id: str = "", log_every: int = 0) -> None:
+    def __init__(self, ranks: Ranks, run_id: str = "", log_every: int = 0, patience_s: float = START_PATIENCE_S) -> None:
         self.ranks = ranks
         self.alone = True
         self.run_id = run_id
@@ -57,11 +60,11 @@ class Job:
         if ranks.world_size > 1:
             Job._started += 1
             self._name = f"run {Job._started}"
-            self._begin(this_process(run_id, log_every))
+            self._begin(this_process(run_id, log_every), patience_s)
 
-    def _begin(self, this: Peer) -> None:
+    def _begin(self, this: Peer, patience_s: float) -> None:
         try:
-            if not self.ranks.meet(f"{self._name}/start", START_PATIENCE_S):
+            if not self.ranks.meet(f"{self._name}/start", patience_s):
                 log.warning(
                     "not all %d ranks came to measure, so rank %d counts alone, and its budget cannot stop the job;"
                     " let every rank of the job begin the run",

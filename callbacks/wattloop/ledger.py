@@ -92,10 +92,8 @@ class Ledger:
     @property
     def uncertainty_j(self) -> float:
         """Half-width of the interval that holds the true energy so far, in joules."""
-        others_j = max(0.0, self.others.uncertainty_j) + self.others.edge_j
-        return self._uncertainty_before_j + (
-            self._session.uncertainty_j + others_j if self._session is not None else 0.0
-        )
+        session_j = self._session.uncertainty_j if self._session is not None else 0.0
+        return self._uncertainty_before_j + session_j + max(0.0, self.others.uncertainty_j) + self.others.edge_j
 
     @property
     def phases_j(self) -> dict[str, float]:

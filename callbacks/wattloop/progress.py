@@ -60,7 +60,7 @@ class Progress:
         self.attention = 0
 
     def sync_within(self, steps: float) -> None:
-        """Do collectives in the next `steps` steps only, counted from here, as ranks may differ in what they have done."""
+        """Do collectives in the next `steps` steps only, counted from here, as ranks may not have done the same."""
         self._sync_from, self._sync_until, self._sync_rows = self.steps_done, self.steps_done + steps, False
         self._plan()
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-log = logging.getLogger("wattloop")
-
 CADENCE_STEPS = 10
 """Steps between two collectives: fixed and the same on all ranks, so that they meet at the same step."""
-START_PATIENCE_S = 60.0
-"""How long a rank waits at the start for those that may never measure: `track` may have been put on one rank alone."""
 POLL_S = (0.001, 1.0)
+"""Shortest and longest pause between two looks at whether the others have come."""
 
 
 class Ranks(Protocol):

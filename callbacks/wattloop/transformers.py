@@ -116,7 +116,7 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
     ) -> None:
         """End an epoch; its row comes with the next log."""
         self.run.epoch_end()
-        self._stop_if_due(control, self.run.should_stop)
+        self._stop_if_due(control, self.run.should_stop and not self._stopping)
 
     def on_log(
         self,
