@@ -215,7 +215,7 @@ class Footprint:
         energy_j = gpu_j + cpu_j
         self._taken += Totals(gpu_j, cpu_j, modelled_j, uncertainty_j, energy_j * self.kg_per_joule, duration_s)
         self._add_to(self._phases_j, self.phase, energy_j)
-        if claims is not self._claims_taken:
+        if claims != self._claims_taken:
             # What had waited to be counted was not drawn just now.
             self._claims_taken, self._power_since = claims, None
         self._follow_power(answered_s)

@@ -46,7 +46,9 @@ class Job:
 
     _started = 0
 
-    def __init__(self, ranks: Ranks, run_id: str = "", log_every: int = 0, patience_s: float = START_PATIENCE_S) -> None:
+    def __init__(
+        self, ranks: Ranks, run_id: str = "", log_every: int = 0, patience_s: float = START_PATIENCE_S
+    ) -> None:
         self.ranks = ranks
         self.alone = True
         self.run_id = run_id

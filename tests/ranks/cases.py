@@ -43,7 +43,7 @@ def every_rank_sees_all(folder: Path) -> dict[str, Any]:
 def late_drivers(folder: Path) -> dict[str, Any]:
     """All see all, and each has its first reading only when training is under way."""
     with gpus(f"{CONFIG};latency.init={LATE_S[RANK]}", None):
-        return trained(folder, 150)[0].tell()
+        return trained(folder, 250)[0].tell()
 
 
 def uneven(folder: Path) -> dict[str, Any]:
