@@ -123,7 +123,8 @@ def test_every_rank_has_the_job_s_energy_at_the_end(any_job: Job, front: str) ->
         # A reading that a busy machine could not make in time may lack.
         assert least_j - INTERVAL_S * sum(any_job.watts) <= rank["energy_j"] <= most_j
         assert sum(rank["phases_j"].values()) == pytest.approx(rank["energy_j"])
-        assert rank["measured"] == 1
+        # A driver that a busy machine kept from answering at the start is believed to have drawn as it does later.
+        assert rank["measured"] > 0.9
 
 
 @pytest.mark.parametrize("front", FRONTS)
@@ -161,26 +162,18 @@ def test_lightning_s_epoch_row_is_the_same_on_all_ranks(any_job: Job) -> None:
 
 
 def bounds_j(job: Job, ranks: Told) -> tuple[float, float]:
-    ends_s = [rank["step_ends_s"][-1] for rank in ranks]
-    least_j = job.spent_j(column(ranks, "after_start_s"), ends_s) - INTERVAL_S * sum(job.watts)
-    return least_j, job.spent_j(column(ranks, "before_start_s"), column(ranks, "end_s"))
+    """Return the least and the most that all GPUs can have drawn, whichever rank counts them in its time."""
+    least_s = min(rank["step_ends_s"][-1] for rank in ranks) - max(column(ranks, "after_start_s"))
+    most_s = max(column(ranks, "end_s")) - min(column(ranks, "before_start_s"))
+    return sum(job.watts) * (least_s - INTERVAL_S), sum(job.watts) * most_s
 
 
-@pytest.mark.parametrize("case", ["every_rank_sees_all", "uneven", "streams", "rows_at_different_steps"])
+@pytest.mark.parametrize(
+    "case", ["every_rank_sees_all", "late_drivers", "uneven", "streams", "rows_at_different_steps"]
+)
 def test_a_gpu_is_counted_once_whoever_sees_it(job: Job, case: str) -> None:
     ranks = job.told(case)
     least_j, most_j = bounds_j(job, ranks)
-    for rank in ranks:
-        # The ranks that do not measure a GPU have its energy as of the last time they spoke with each other.
-        assert least_j <= rank["energy_j"] <= most_j * 1.02
-
-
-def test_a_gpu_is_counted_once_where_the_drivers_answer_late(job: Job) -> None:
-    ranks = job.told("late_drivers")
-    _, most_j = bounds_j(job, ranks)
-    latest_s = [begin_s + 0.3 + 0.1 * job.world + 0.5 for begin_s in column(ranks, "after_start_s")]
-    least_j = job.spent_j(latest_s, [rank["step_ends_s"][-1] for rank in ranks])
-    assert least_j > 0.3 * most_j
     for rank in ranks:
         assert least_j <= rank["energy_j"] <= most_j
 

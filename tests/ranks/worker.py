@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -232,6 +233,10 @@ def gpus(config: str, visible: str | None) -> Iterator[FakeNvml]:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible
     with FakeNvml(config) as fake:
         yield fake
+        # A sampler follows its counters for a moment longer than a run lasts.
+        for thread in threading.enumerate():
+            if thread.name == "wattloop-sampler":
+                thread.join(10.0)
 
 
 def train(name: str, folder: Path) -> dict[str, Any]:
