@@ -207,7 +207,7 @@ def summed(numbers: int) -> dict[str, Any]:
     import torch
     import torch.distributed as dist
 
-    from wattloop.ranks import TorchRanks
+    from wattloop.ranks_torch import TorchRanks
 
     job, values, gradient = TorchRanks(dist), [1.0] * numbers, torch.zeros(500_000)
     for _ in range(5):
@@ -249,7 +249,7 @@ def begun() -> float:
     from wattloop.grid.intensity import ConstantIntensity
     from wattloop.job import Job
     from wattloop.meters.base import Reading
-    from wattloop.ranks import TorchRanks
+    from wattloop.ranks_torch import TorchRanks
     from wattloop.sampler import Snapshot
 
     session = Footprint(ConstantIntensity(50.0, "a benchmark"))

@@ -56,9 +56,12 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
         self._first_epoch: int | None = None
         self._batch = -1
         self._stopping = False
-        # `fit` knows of no other process: replicas under torchrun may train for different numbers of steps.
+        backend = keras.backend.backend()
         self.run.start(
-            framework=f"keras/{keras.backend.backend()}", steps_per_epoch=self.params.get("steps"), joins_ranks=False
+            framework=f"keras/{backend}",
+            steps_per_epoch=self.params.get("steps"),
+            # On torch, `fit` knows of no other process: replicas may train for different numbers of steps.
+            engine="jax" if backend == "jax" else None,
         )
         self._events = event_file(self.run.settings.log_dir)
         self._stop_if_due(self.run.check_stop())

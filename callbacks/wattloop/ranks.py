@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+Engine = Literal["torch", "jax"]
+"""What makes one job of several processes."""
 
 CADENCE_STEPS = 10
 """Steps between two collectives: fixed and the same on all ranks, so that they meet at the same step."""
@@ -78,78 +81,70 @@ class SingleRank:
         """Do nothing."""
 
 
-class TorchRanks:
-    """A job on `torch.distributed`, as Lightning, Accelerate, the Trainer and torchrun start it.
+class Store(Protocol):
+    """Keys and values that all ranks see, as every engine keeps to bring them together."""
 
-    Collectives go through the process group that training uses: it works, where a second one might not, and its order
-    of collectives is the same on all ranks. Meetings go through the key-value store behind it, and hold up nobody.
+    def count(self, key: str) -> int:
+        """Add one to a key, and return the sum."""
+        ...
+
+    def found(self, key: str) -> str | None:
+        """Return a key's value, or None where it has none; does not wait."""
+        ...
+
+    def first(self, key: str, value: str) -> str:
+        """Give a key a value unless it has one, and return the one it has."""
+        ...
+
+
+class Meetings:
+    """Brings ranks together without a collective, which would hang where one is missing.
+
+    The last rank to come to a place, or the first to lose patience, decides for all.
+
+    Args:
+        store: What all ranks see.
+        world_size: How many there are.
     """
 
-    cadence: float = CADENCE_STEPS
-
-    def __init__(self, distributed: Any) -> None:
-        self._distributed = distributed
-        self.rank: int = distributed.get_rank()
-        self.world_size: int = distributed.get_world_size()
-
-    def sum(self, values: Sequence[float]) -> list[float]:
-        """Return the sums over all ranks, the same on each to the last bit."""
-        return self._reduced(values, self._distributed.ReduceOp.SUM)
-
-    def least(self, values: Sequence[float]) -> list[float]:
-        """Return the minima over all ranks."""
-        return self._reduced(values, self._distributed.ReduceOp.MIN)
-
-    def _reduced(self, values: Sequence[float], how: Any) -> list[float]:
-        import torch
-
-        tensor = torch.tensor(values, dtype=torch.float64, device=self._device())
-        self._distributed.all_reduce(tensor, how)
-        return [float(value) for value in tensor.tolist()]
-
-    def _device(self) -> Any:
-        """Return where tensors are to be: with the CPU, if the group's backends serve it, no GPU has to wait."""
-        import torch
-
-        if "cpu:" in self._distributed.get_backend_config():
-            return torch.device("cpu")
-        return torch.device("cuda", torch.cuda.current_device())
-
-    def gather(self, value: Any) -> list[Any]:
-        """Return what each rank gave, plain numbers and strings, in the order of ranks."""
-        found: list[Any] = [None] * self.world_size
-        self._distributed.all_gather_object(found, value)
-        return found
+    def __init__(self, store: Store, world_size: int) -> None:
+        self._store, self._world_size = store, world_size
 
     def meet(self, place: str, patience_s: float) -> bool:
-        """Wait for all ranks to come to a place; the last to come, or the first to lose patience, decides for all."""
-        store = self._store()
-        if store.add(f"wattloop/{place}/came", 1) == self.world_size:
-            return self._decided(store, place, "all")
-        verdict, end_s, pause_s = f"wattloop/{place}/verdict", time.monotonic() + patience_s, POLL_S[0]
-        while not store.check([verdict]):
+        """Wait for all ranks to come to a place; see `Ranks`."""
+        store, verdict = self._store, f"wattloop/{place}/verdict"
+        if store.count(f"wattloop/{place}/came") == self._world_size:
+            return store.first(verdict, "all") == "all"
+        end_s, pause_s = time.monotonic() + patience_s, POLL_S[0]
+        while (found := store.found(verdict)) is None:
             if time.monotonic() >= end_s:
-                return self._decided(store, place, "not all")
+                return store.first(verdict, "not all") == "all"
             time.sleep(pause_s)
             pause_s = min(1.5 * pause_s, POLL_S[1])
-        return bool(store.get(verdict) == b"all")
+        return found == "all"
 
     def refuse(self, place: str) -> None:
-        """Let no rank wait at a place, for this one will not come."""
-        self._decided(self._store(), place, "not all")
-
-    def _decided(self, store: Any, place: str, verdict: str) -> bool:
-        return bool(store.compare_set(f"wattloop/{place}/verdict", "", verdict) == b"all")
-
-    def _store(self) -> Any:
-        return self._distributed.distributed_c10d._get_default_store()
+        """Let no rank wait at a place."""
+        self._store.first(f"wattloop/{place}/verdict", "not all")
 
 
-def detect() -> Ranks:
-    """Return the job that this process is part of, without importing anything."""
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        ranks = TorchRanks(distributed)
-        if ranks.world_size > 1:
-            return ranks
+def detect(engine: Engine | None) -> Ranks:
+    """Return the job that this process is part of, without importing an engine.
+
+    Args:
+        engine: What would make it part of one; None for nothing.
+    """
+    if engine == "torch":
+        distributed = sys.modules.get("torch.distributed")
+        if distributed is not None and distributed.is_available() and distributed.is_initialized():
+            from wattloop.ranks_torch import TorchRanks
+
+            if distributed.get_world_size() > 1:
+                return TorchRanks(distributed)
+    if engine == "jax":
+        jax = sys.modules.get("jax")
+        if jax is not None and jax.process_count() > 1:
+            from wattloop.ranks_jax import JaxRanks
+
+            return JaxRanks(jax)
     return SingleRank()

@@ -21,7 +21,7 @@ from wattloop.ledger import Ledger
 from wattloop.meters import MeterOptions
 from wattloop.options import RunOptions, validated
 from wattloop.progress import LOG_EVERY_N_STEPS, Progress
-from wattloop.ranks import SingleRank, detect
+from wattloop.ranks import Engine, SingleRank, detect
 from wattloop.recorder import Recorder
 from wattloop.rows import row
 from wattloop.sampler import FOLLOW_S, Sampler, Settlement, Snapshot, acquire, release
@@ -102,7 +102,7 @@ class Run:
         steps_per_epoch: float | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         log_every_n_steps: int | None = None,
-        joins_ranks: bool = True,
+        engine: Engine | None = "torch",
     ) -> None:
         """Begin to measure; the user's options go before what the framework says.
 
@@ -116,7 +116,7 @@ class Run:
             steps_per_epoch: Steps of an epoch, None to count the first.
             log_dir: Folder of the record, None for no record.
             log_every_n_steps: Steps between two rows, None for the default.
-            joins_ranks: Whether what trains here trains together with the other ranks of the job there may be.
+            engine: What makes one job of several processes here, None for nothing.
         """
         if self.running and self._sampler is not None and self._footprint is not None:
             # Nobody said that the last session ended: it failed, and what was drawn since is not training's.
@@ -130,7 +130,7 @@ class Run:
         settings = self.settings
         every = settings.log_every_n_steps or log_every_n_steps or LOG_EVERY_N_STEPS
         run_id = self.id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
-        self._job = Job(detect() if joins_ranks else SingleRank(), run_id, every)
+        self._job = Job(detect(engine), run_id, every)
         self._guard = BudgetGuard(settings.budget, speaks=self._job.ranks.rank == 0)
         self._ledger.run_id = self._job.run_id
         self._progress = Progress(every, self._job.ranks.cadence, settings.total_steps, settings.total_epochs)

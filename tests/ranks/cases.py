@@ -13,7 +13,7 @@ import torch.distributed as dist
 from ranks.worker import CONFIG, RANK, WATTS, WORLD, Diary, Net, gpus, options, train_step
 from wattloop import Budget, track
 from wattloop.job import Job
-from wattloop.ranks import TorchRanks
+from wattloop.ranks_torch import TorchRanks
 
 ALONE_PATIENCE_S = 0.3
 LATE_S = [0.3 + 0.1 * rank for rank in range(WORLD)]
