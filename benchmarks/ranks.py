@@ -300,12 +300,13 @@ def record() -> Iterator[Row]:
     for world in (1, *MANY):
         lines = written(world)
         yield Row(f"record's first line, {world} ranks", lines["start"], "bytes")
+        yield Row("  last line", lines["end"], "bytes")
         yield Row("  a line every 5 s", lines["tick"], "bytes")
         yield Row("  an hour", lines["tick"] * HOUR_S / 5 / 1e3, "kB")
 
 
 def written(world: int) -> dict[str, float]:
-    """Write the record of an hour's end, in which each rank has drawn 500 W, and return the lengths of its lines."""
+    """Write the record of an hour in which each rank has drawn 500 W, and return the lengths of its lines."""
     import msgspec
 
     from wattloop.footprint import Footprint
@@ -326,14 +327,19 @@ def written(world: int) -> dict[str, float]:
     own = {name: value * (world - 1) for name, value in msgspec.structs.asdict(session.totals).items()}
     ledger.others = Share(**{name: own[name] for name in own if name in Share.__struct_fields__})
     hosts = tuple(f"node{host:05}.cluster" for host in range(max(1, world // GPUS_PER_HOST)))
+    gpus_j = {f"GPU-{rank:08x}-fa4e-4000-8000-{rank:012x}": 500.123 * HOUR_S for rank in range(1, world)}
+    cpus_j = {
+        f"{host}/{kind}:{index}": 123.456 * HOUR_S for host in hosts for kind in ("cpu", "dram") for index in (0, 1)
+    }
     with tempfile.TemporaryDirectory() as folder:
         recorder = Recorder(folder, ledger, session)
         recorder.start("a benchmark", validated({"region": "FR"}), world, hosts)
         recorder.tick(123_456, HOUR_S)
-        recorder.close()
+        ledger.others_channels_j = gpus_j | cpus_j
+        recorder.end(123_456, "finished")
         (path,) = Path(folder).glob("wattloop-*.jsonl")
-        first, tick = path.read_bytes().splitlines(keepends=True)
-    return {"start": len(first), "tick": len(tick)}
+        first, tick, end = path.read_bytes().splitlines(keepends=True)
+    return {"start": len(first), "tick": len(tick), "end": len(end)}
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------

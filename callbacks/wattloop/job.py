@@ -56,6 +56,7 @@ class Job:
         self.same_rows = True
         self.agreed = self.others = Share()
         self.step = 0.0
+        self._peers: list[Peer] = []
         self._claims: Claims | None = None
         self._ended = self._uneven = False
         self._epochs = 0
@@ -78,7 +79,7 @@ class Job:
         except Exception as error:
             self._part(error)
             return
-        self._claims = Claims(peers)
+        self._peers, self._claims = peers, Claims(peers)
         self.alone = False
         self.run_id = peers[0].run_id
         self.hosts = tuple(dict.fromkeys(peer.host_name for peer in peers))
@@ -167,6 +168,36 @@ class Job:
         except Exception as error:
             log.debug("no meeting at the %s: %r", place, error)
             return False
+
+    def others_by_channel(self, session: Footprint) -> dict[str, float]:
+        """Return what the other ranks have spent, by channel, in joules; all must ask, after the last exchange.
+
+        Instruments of a host are named after it, but for those of the first rank's host.
+
+        Args:
+            session: What this rank measures.
+        """
+        if self._claims is None:
+            return {}
+        gpus = {reading.channel for reading in session.channels if reading.kind == "gpu"}
+        mine = {self._named(channel, channel in gpus): energy_j for channel, energy_j in session.channels_j.items()}
+        try:
+            ranks = self.ranks.gather(mine)
+        except Exception as error:
+            self._part(error)
+            return {}
+        sums_j: dict[str, float] = {}
+        for rank, channels_j in enumerate(ranks):
+            for channel, energy_j in channels_j.items() if rank != self.ranks.rank else ():
+                sums_j[channel] = sums_j.get(channel, 0.0) + energy_j
+        # Some may have been read once more since the exchange.
+        all_j = sum(sums_j.values())
+        scale = self.others.totals.energy_j / all_j if all_j > 0 else 0.0
+        return {channel: scale * energy_j for channel, energy_j in sums_j.items()}
+
+    def _named(self, channel: str, is_gpu: bool) -> str:
+        mine, first = self._peers[self.ranks.rank], self._peers[0]
+        return channel if is_gpu or mine.host == first.host else f"{mine.host_name}/{channel}"
 
     def fail(self) -> None:
         """Let no rank wait for this one."""

@@ -17,7 +17,7 @@ log = logging.getLogger("wattloop")
 
 STATE_VERSION = 1
 OTHERS = "other ranks"
-"""What stands for their channels where one rank keeps a border by channel."""
+"""What stands for their channels where they are not known."""
 
 
 class Border(msgspec.Struct):
@@ -59,6 +59,7 @@ class Ledger:
         epochs: Epochs ended.
         border: Where the current epoch began.
         others: What the other ranks have spent in this session, as far as is known here.
+        others_channels_j: The same by channel, in joules; empty as long as that is not known.
     """
 
     def __init__(self) -> None:
@@ -72,12 +73,13 @@ class Ledger:
         self._channels_before_j: dict[str, float] = {}
         self._session: Footprint | None = None
         self.others = Share()
+        self.others_channels_j: dict[str, float] = {}
 
     def open(self, session: Footprint) -> None:
         """Begin a session; the one before it is closed."""
         self._before, self._uncertainty_before_j = self.totals, self.uncertainty_j
         self._phases_before_j, self._channels_before_j = self.phases_j, self.channels_j
-        self._session, self.others = session, Share()
+        self._session, self.others, self.others_channels_j = session, Share(), {}
 
     @property
     def before(self) -> Totals:
@@ -106,7 +108,8 @@ class Ledger:
         """Energy by channel so far, in joules."""
         channels_j = self._session.channels_j if self._session is not None else {}
         others_j = self.others.totals.energy_j
-        return _added(_added(self._channels_before_j, channels_j), {OTHERS: others_j} if others_j else {})
+        others_channels_j = self.others_channels_j or ({OTHERS: others_j} if others_j else {})
+        return _added(_added(self._channels_before_j, channels_j), others_channels_j)
 
     def end_epoch(self) -> tuple[Border, Border]:
         """End an epoch where the next one begins, so that epochs sum to the run; return its two ends."""

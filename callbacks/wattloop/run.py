@@ -202,9 +202,10 @@ class Run:
 
     def conclude(self) -> None:
         """Hear of the other ranks' last steps, at a run's end in good order; once, and only where all come to it."""
-        if self._pid == os.getpid() and self._job.at_end():
+        if self._pid == os.getpid() and self._footprint is not None and self._job.at_end():
             self.refresh()
             self.check_stop()
+            self._ledger.others_channels_j = self._job.others_by_channel(self._footprint)
 
     def fail(self, error: BaseException) -> None:
         """End measuring, as training ended by an exception.

@@ -135,6 +135,10 @@ def test_two_hosts_count_each_gpu_and_each_cpu_once(tmp_path: Path) -> None:
     assert isinstance(end, journal.End)
     assert (start.host, start.world_size, start.hosts) == ("node0", 4, ("node0", "node1"))
     assert end.totals.cpu_j == pytest.approx(sum(CPU_J))
+    cpus_j = {name: energy_j for name, energy_j in end.channels_j.items() if not name.startswith("GPU-")}
+    assert cpus_j == pytest.approx({"cpu:0": 100, "dram:0": 10, "node1/cpu:0": 200, "node1/dram:0": 20})
+    assert {*end.channels_j} - {*cpus_j} == {f"GPU-node{host}-{index}" for host in range(2) for index in range(2)}
+    assert sum(end.channels_j.values()) == pytest.approx(end.totals.energy_j)
 
 
 def test_two_containers_of_one_host_count_its_cpu_once(tmp_path: Path) -> None:

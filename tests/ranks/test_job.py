@@ -16,7 +16,7 @@ from wattloop.grid.intensity import ConstantIntensity
 from wattloop.job import Job
 from wattloop.meters.base import Correction, Reading
 from wattloop.progress import Progress
-from wattloop.ranks import SingleRank
+from wattloop.ranks import Meetings, SingleRank
 from wattloop.sampler import Settlement, Snapshot
 
 KWH = 3.6e6
@@ -202,6 +202,19 @@ def test_any_rank_can_stop_all(who: int) -> None:
     assert together(3, lambda rank: rank.exchange(stop=rank.rank == who))[0] == [True, True, True]
 
 
+def test_at_the_end_every_channel_of_the_others_is_known() -> None:
+    def act(rank: Rank) -> dict[str, float]:
+        rank.take(0.0, **{f"GPU{rank.rank}": 0.0})
+        rank.exchange()
+        rank.take(1.0, **{f"GPU{rank.rank}": 10.0 * rank.rank})
+        rank.exchange()
+        rank.take(2.0, **{f"GPU{rank.rank}": 20.0 * rank.rank})
+        return rank.job.others_by_channel(rank.session)
+
+    # As of the last exchange, so that they sum to what was agreed on.
+    assert together(3, act)[0] == [{"GPU1": 10, "GPU2": 20}, {"GPU0": 0, "GPU2": 20}, {"GPU0": 0, "GPU1": 10}]
+
+
 def test_progress_is_weighed_by_energy() -> None:
     """Rank 1, which draws three times as much, was read two steps earlier."""
 
@@ -257,6 +270,41 @@ def test_a_single_rank_agrees_with_itself_at_no_cost() -> None:
     ranks.refuse("anywhere")
     job = Job(ranks, "run", 50)
     assert (job.alone, job.reach(5), job.at_epoch_end(), job.at_end()) == (True, None, False, False)
+
+
+class DictStore:
+    """Keys and values in this process."""
+
+    def __init__(self) -> None:
+        self.lock, self.counts, self.values = threading.Lock(), dict[str, int](), dict[str, str]()
+
+    def count(self, key: str) -> int:
+        with self.lock:
+            self.counts[key] = self.counts.get(key, 0) + 1
+            return self.counts[key]
+
+    def found(self, key: str) -> str | None:
+        return self.values.get(key)
+
+    def first(self, key: str, value: str) -> str:
+        with self.lock:
+            return self.values.setdefault(key, value)
+
+
+def test_all_meet_or_none() -> None:
+    store = DictStore()
+    with ThreadPoolExecutor(4) as threads:
+        assert [*threads.map(lambda _: Meetings(store, 4).meet("here", 20.0), range(4))] == [True] * 4
+        # One does not come; whoever comes later is told so.
+        assert [*threads.map(lambda _: Meetings(store, 4).meet("there", 0.02), range(3))] == [False] * 3
+    assert not Meetings(store, 4).meet("there", 20.0)
+
+
+def test_nobody_waits_for_one_that_refuses() -> None:
+    store = DictStore()
+    Meetings(store, 2).refuse("end")
+    assert not Meetings(store, 2).meet("end", 1e9)
+    assert Meetings(store, 1).meet("elsewhere", 0.0)
 
 
 # -- at which steps ---------------------------------------------------------------------------------------------------

@@ -138,6 +138,11 @@ def test_rank_0_alone_keeps_the_record_and_says_whose_it_is(any_job: Job, front:
     assert (stop.step, stop.reason[:9]) == (ranks[0]["steps"], "budget of")
     assert isinstance(records[-1], journal.End)
     assert records[-1].totals.energy_j == pytest.approx(ranks[0]["energy_j"])
+    channels_j = records[-1].channels_j
+    assert sum(channels_j.values()) == pytest.approx(records[-1].totals.energy_j)
+    # Every rank's own GPU is there, and has drawn as it does.
+    share = pytest.approx([watts / sum(any_job.watts) for watts in any_job.watts], abs=0.05)
+    assert [channels_j[name] / sum(channels_j.values()) for name in sorted(channels_j)] == share
 
 
 def test_the_trainer_s_last_row_is_the_job_s(any_job: Job) -> None:
