@@ -193,7 +193,7 @@ class Run:
         """
         if status in ("finished", "stopped"):
             self.conclude()
-        else:
+        elif self._pid == os.getpid():
             self._job.fail()
         if self.running:
             answered = self.refresh()
