@@ -12,7 +12,7 @@ Engine = Literal["torch", "jax"]
 
 CADENCE_STEPS = 10
 """Steps between two collectives: fixed and the same on all ranks, so that they meet at the same step."""
-POLL_S = (0.001, 1.0)
+POLL_S = (0.001, 0.25)
 """Shortest and longest pause between two looks at whether the others have come."""
 
 
