@@ -340,6 +340,7 @@ def test_a_hundred_runs_hold_no_more_than_ten(fake_nvml: FakeNvml, tmp_path: Pat
             train(run, number)
             run.epoch_end()
             run.finish()
+            assert run.settle(20.0)
 
     runs(10)
     before = blocks()

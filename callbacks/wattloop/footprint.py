@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -90,6 +90,8 @@ class Footprint:
     Attributes:
         phase: Name under which energy is counted now; the training thread sets it.
         began_s: When training was let go on, monotonic, in seconds; what is drawn from then on counts.
+        claims: Which channels are counted here rather than by another rank, None for all; as long as it says nothing of
+            a channel, its energy waits to be counted.
         start_edges_j: What each instrument may not have shown at the first snapshot, in joules, by channel.
         power_w: Mean power of late, in watts.
         intensity: The carbon intensity last used.
@@ -123,6 +125,8 @@ class Footprint:
         self._peak_w = 0.0
         self._marked: tuple[Totals, dict[str, float], dict[str, float]] = (Totals(), {}, {})
         self.phase = "startup"
+        self.claims: Mapping[str, bool] | None = None
+        self._claims_taken: Mapping[str, bool] | None = None
         self.power_w = 0.0
         self.intensity: Intensity = fallback if fallback is not None else intensity.at(now())
         self._ask_intensity()
@@ -162,7 +166,7 @@ class Footprint:
     @property
     def edge_j(self) -> float:
         """What the instruments may not have shown at the two ends of the session so far, in joules."""
-        return sum(reading.edge_j + self.start_edges_j[channel] for channel, reading in [*self._last.items()])
+        return sum(reading.edge_j + self.start_edges_j.get(channel, 0.0) for channel, reading in [*self._last.items()])
 
     @property
     def uncertainty_j(self) -> float:
@@ -180,12 +184,20 @@ class Footprint:
         gpu_j = cpu_j = modelled_j = uncertainty_j = 0.0
         middle_s = snapshot.time_s + snapshot.took_s / 2
         weighted_s = 0.0
+        claims = self.claims
         for reading in snapshot.readings:
+            mine = True if claims is None else claims.get(reading.channel)
+            if mine is False:
+                for known in (self._last, self._unseen, self.start_edges_j):
+                    known.pop(reading.channel, None)
+                continue
             read_s = middle_s if math.isnan(reading.time_s) else reading.time_s
             before = self._last.get(reading.channel)
             if before is None:
                 self.start_edges_j[reading.channel] = reading.edge_j
                 self._unseen[reading.channel] = (read_s - self.began_s, read_s)
+            elif mine is None:
+                continue
             else:
                 energy_j = reading.energy_j - before.energy_j
                 if reading.channel in self._unseen:
@@ -210,6 +222,9 @@ class Footprint:
         self._taken += Totals(gpu_j, cpu_j, modelled_j, uncertainty_j, energy_j * self.kg_per_joule, duration_s)
         self._add_to(self._phases_j, self.phase, energy_j)
         self._add_to(self._phases_s, self.phase, duration_s)
+        if claims != self._claims_taken:
+            # What had waited to be counted was not drawn just now.
+            self._claims_taken, self._power_since = claims, None
         self._follow_power(answered_s)
 
     @staticmethod
@@ -235,8 +250,14 @@ class Footprint:
         if settlement.time_s != self._start_s:
             return amended
         for one in settlement.corrections:
-            if one.channel in self.start_edges_j:
-                self.start_edges_j[one.channel] = one.edge_j
+            mine = True if self.claims is None else self.claims.get(one.channel)
+            if one.channel not in self.start_edges_j or mine is False:
+                continue
+            self.start_edges_j[one.channel] = one.edge_j
+            if mine is None:
+                first = self._last[one.channel]
+                self._last[one.channel] = msgspec.structs.replace(first, energy_j=first.energy_j + one.energy_j)
+            else:
                 amended += Totals(gpu_j=-one.energy_j, kg_co2e=-one.energy_j * self.kg_per_joule)
                 self._add_to(self._channels_j, one.channel, -one.energy_j)
         self._taken += amended
@@ -306,7 +327,7 @@ class Footprint:
 
     def _follow_power(self, now_s: float) -> None:
         if self._power_since is None:
-            self._power_since = (now_s, 0.0)
+            self._power_since = (now_s, self._taken.energy_j)
         since_s, since_j = self._power_since
         if now_s - since_s >= self._power_window_s:
             self.power_w = (self._taken.energy_j - since_j) / (now_s - since_s)

@@ -36,12 +36,16 @@ def _now() -> datetime:
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start", tag_field="record"):
     """A run, or a further session of it, begins: all that the later lines rest on.
 
+    Totals are those of all ranks: of rank 0, which writes them, up to the moment, of the others as last heard of.
+
     Attributes:
         spent_before: What earlier sessions spent, known to `uncertainty_kwh`; `lost` is the part of it whose work was
             lost, because it was done after the checkpoint from which the run went on.
         session: Number of the session in its run, from 1.
         parent: Name of the run that this one branched off; empty for none.
         interval_s: Longest time between two lines, in seconds, as long as the instruments answer; 0 if not known.
+        world_size: Ranks that measure together.
+        hosts: Names of the hosts they are on.
     """
 
     format: int = FORMAT
@@ -61,6 +65,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start", tag_field="r
     session: int = 1
     parent: str = ""
     interval_s: float = 0.0
+    world_size: int = 1
+    hosts: tuple[str, ...] = ()
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="tick", tag_field="record"):

@@ -17,6 +17,7 @@ except ImportError as error:
     ) from error
 
 from wattloop.adapter import Adapter, move_to_front, put_before_terminal, shorten
+from wattloop.ranks import Engine, detect
 from wattloop.sidecar import Sidecar
 from wattloop.tensorboard import EventFile, event_file
 
@@ -66,11 +67,15 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
         self._batch = -1
         self._unsaved = self._last_seen = 0
         self._stopping = False
-        self._sidecar = self._place()
+        backend = keras.backend.backend()
+        # On torch, `fit` knows of no other process: replicas may train for different numbers of steps.
+        engine: Engine | None = "jax" if backend == "jax" else None
+        self._sidecar = self._place() if detect(engine).rank == 0 else None
         self.run.start(
-            framework=f"keras/{keras.backend.backend()}",
+            framework=f"keras/{backend}",
             steps_per_epoch=self.params.get("steps"),
             state=self._backed_up(),
+            engine=engine,
         )
         self._events = event_file(self.run.settings.log_dir)
         self._stop_if_due(self.run.check_stop())
@@ -130,8 +135,6 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
             self._sidecar.forget()
 
     def _place(self) -> Sidecar | None:
-        if not self.run.leads:
-            return None
         if self._backup is not None:
             # Two trainings may share a log folder, but not this one, by Keras's own rule. It is deleted in the end.
             folder = os.fspath(self._backup.backup_dir).rstrip("/")

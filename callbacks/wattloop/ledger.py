@@ -10,11 +10,15 @@ import msgspec
 
 from wattloop.footprint import Footprint, Totals
 from wattloop.sampler import Settlement
+from wattloop.share import Share
 from wattloop.state import STATE_VERSION, State
 from wattloop.units import J_PER_KWH
 
 LOST = "lost"
 """The phase under which energy is counted whose work was lost."""
+
+OTHERS = "other ranks"
+"""What stands for their channels where they are not known."""
 
 
 def new_run_id() -> str:
@@ -65,6 +69,8 @@ class Ledger:
         lost: What was spent on work that was lost, since training went on from an older checkpoint.
         journal: Path of the run's record; None for none.
         checkpoint: State from which the run goes on, as long as its record was not looked into.
+        others: What the other ranks have spent in this session, as far as is known here.
+        others_channels_j: The same by channel, in joules; empty as long as that is not known.
     """
 
     def __init__(self) -> None:
@@ -80,6 +86,8 @@ class Ledger:
         self._phases_before_j: dict[str, float] = {}
         self._channels_before_j: dict[str, float] = {}
         self._session: Footprint | None = None
+        self.others = Share()
+        self.others_channels_j: dict[str, float] = {}
 
     def open(self, session: Footprint) -> None:
         """Begin a session; the one before it is closed."""
@@ -91,12 +99,12 @@ class Ledger:
     def _close(self) -> None:
         self._before, self._uncertainty_before_j = self.totals, self.uncertainty_j
         self._phases_before_j, self._channels_before_j = self.phases_j, self.channels_j
-        self._session = None
+        self._session, self.others, self.others_channels_j = None, Share(), {}
 
     @property
     def totals(self) -> Totals:
         """What was spent so far."""
-        return self._before + self._session.totals if self._session is not None else self._before
+        return self._before + self._session.totals + self.others.totals if self._session is not None else self._before
 
     @property
     def before(self) -> tuple[Totals, float]:
@@ -106,24 +114,41 @@ class Ledger:
     @property
     def uncertainty_j(self) -> float:
         """Half-width of the interval that holds the true energy so far, in joules."""
-        return self._uncertainty_before_j + (self._session.uncertainty_j if self._session is not None else 0.0)
+        session_j = self._session.uncertainty_j if self._session is not None else 0.0
+        return self._uncertainty_before_j + session_j + max(0.0, self.others.uncertainty_j) + self.others.edge_j
 
     @property
     def phases_j(self) -> dict[str, float]:
         """Energy by phase so far, in joules."""
-        return _added(self._phases_before_j, self._session.phases_j if self._session is not None else {})
+        phases_j = self._session.phases_j if self._session is not None else {}
+        return _added(_added(self._phases_before_j, phases_j), self.others.phases_j)
 
     @property
     def channels_j(self) -> dict[str, float]:
         """Energy by channel so far, in joules."""
-        return _added(self._channels_before_j, self._session.channels_j if self._session is not None else {})
+        channels_j = self._session.channels_j if self._session is not None else {}
+        others_j = self.others.totals.energy_j
+        others_channels_j = self.others_channels_j or ({OTHERS: others_j} if others_j else {})
+        return _added(_added(self._channels_before_j, channels_j), others_channels_j)
+
+    def agree(self, others: Share, before: Totals) -> None:
+        """Take in what all ranks agreed on.
+
+        Args:
+            others: What the other ranks have spent in this session.
+            before: Energy and emissions before it, by the rank that read the run's record.
+        """
+        self.others = others
+        more = before - self._before
+        self._before += Totals(gpu_j=more.energy_j, kg_co2e=more.kg_co2e)
 
     def end_epoch(self) -> tuple[Border, Border]:
         """End an epoch where the next one begins, so that epochs sum to the run; return its two ends."""
         session, before = self._session, self.border
         if session is not None:
             before.edges_j = before.edges_j or dict(session.start_edges_j)
-            self.border = Border(session.time_s, self.totals, session.edges_j, session.kg_per_joule)
+            edges_j = {**session.edges_j, OTHERS: self.others.edge_j}
+            self.border = Border(session.time_s, self.totals, edges_j, session.kg_per_joule)
         self.epochs += 1
         return before, self.border
 

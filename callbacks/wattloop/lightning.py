@@ -104,8 +104,9 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log for those who look at the end of a validation that is not at the end of an epoch."""
-        if self.run.running and not trainer.sanity_checking and not _validates_every_epoch(trainer):
-            pl_module.log_dict(self.run.metrics(), sync_dist=trainer.world_size > 1)
+        # Not whether we measure: where one rank cannot, all must still log together.
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and not _validates_every_epoch(trainer):
+            pl_module.log_dict(self.run.metrics(), sync_dist=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go back to counting training."""
@@ -114,7 +115,7 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the epoch's row."""
-        pl_module.log_dict(self.run.epoch_end(), sync_dist=trainer.world_size > 1)
+        pl_module.log_dict(self.run.epoch_end(), sync_dist=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what the run has spent in all."""

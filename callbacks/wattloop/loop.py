@@ -64,7 +64,7 @@ class LoopRun(Run):
         """Go on from a checkpoint, before or inside the `with` block; see `Run.load_state_dict`."""
         super().load_state_dict(state)
         # Ranks may load at different times; they find out together, at the next step.
-        if self.running and self._ranks.world_size == 1:
+        if self.running and self._job.ranks.world_size == 1:
             self._stop_if_due(self.check_stop())
 
     def epochs(self, epochs: Iterable[T]) -> Iterator[T]:
@@ -80,6 +80,7 @@ class LoopRun(Run):
                 return
             yield epoch
             self._emit(self.epoch_end())
+            self._stop_if_due(self.should_stop)
 
     def steps(self, batches: Iterable[T]) -> Iterator[T]:
         """Go through the batches of an epoch, count a step after each, and end early when the budget is spent.
@@ -90,6 +91,7 @@ class LoopRun(Run):
         length = _length(batches)
         if length is not None:
             self._progress.expect_epoch(length)
+        self.agree_on_epoch(length)
         self.enter_phase("train")
         try:
             for batch in batches:

@@ -24,7 +24,7 @@ class Progress:
         attention: The next step at which something is due; until then, a step is no more than a count.
         epoch_first_step: Steps done when the current epoch began.
         log_due: A row is due at this step.
-        sync_due: A collective is due at this step.
+        sync_due: A collective is due at this step: one of the cadence, or one with a row.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Progress:
         self._log_every, self._cadence = log_every_n_steps, cadence
         self._next_log: float = math.inf
         self._next_sync: float = math.inf
+        self._sync_from, self._sync_until, self._sync_rows = 0, math.inf, True
         self._given_steps, self._given_epochs = total_steps, total_epochs
         self._total_steps, self._total_epochs = total_steps, total_epochs
         self._steps_per_epoch: float | None = None
@@ -57,16 +58,27 @@ class Progress:
     def attend(self) -> None:
         """Find out what is due at this step, and plan ahead."""
         self.log_due = self.steps_done >= self._next_log
-        self.sync_due = self.steps_done >= self._next_sync
+        self.sync_due = self.steps_done >= self._next_sync or (self.log_due and self._sync_rows)
         self._plan()
 
     def hurry(self) -> None:
         """Make something due at the next step; from any thread."""
         self.attention = 0
 
+    def sync_within(self, steps: float) -> None:
+        """Do collectives in the next `steps` steps only, counted from here, as ranks may not have done the same."""
+        self._sync_from, self._sync_until, self._sync_rows = self.steps_done, self.steps_done + steps, False
+        self._plan()
+
+    def sync_at_rows(self, wanted: bool) -> None:
+        """Do a collective also where a row is due, or not, as ranks log at different steps."""
+        self._sync_rows = wanted
+
     def _plan(self) -> None:
         self._next_log = (self.steps_done // self._log_every + 1) * self._log_every
-        self._next_sync = (self.steps_done // self._cadence + 1) * self._cadence
+        self._next_sync = self._sync_from + ((self.steps_done - self._sync_from) // self._cadence + 1) * self._cadence
+        if self._next_sync > self._sync_until:
+            self._next_sync = math.inf
         self.attention = min(self._next_log, self._next_sync)
 
     def expect(

@@ -44,6 +44,8 @@ class Recorder:
         session: What this session spends.
         framework: Name of the front end.
         settings: The run's.
+        world_size: Ranks that measure together.
+        hosts: Names of the hosts they are on; empty for this one.
 
     Attributes:
         step: Steps done when last told.
@@ -56,6 +58,8 @@ class Recorder:
         session: Footprint,
         framework: str,
         settings: Settings,
+        world_size: int = 1,
+        hosts: tuple[str, ...] = (),
     ) -> None:
         self._journal: Journal | None = None
         self._folder = folder
@@ -63,6 +67,7 @@ class Recorder:
         self._session = session
         self._framework = framework
         self._settings = settings
+        self._world_size, self._hosts = world_size, hosts
         self._tick_s = max(SHORTEST_TICK_INTERVAL_S, min(TICK_INTERVAL_S, TICK_READINGS * settings.interval_s))
         self._ticked_s = -math.inf
         self._channels: dict[str, str] | None = None
@@ -100,6 +105,8 @@ class Recorder:
                 session=ledger.sessions,
                 parent=ledger.parent,
                 interval_s=self._tick_s + settings.interval_s,
+                world_size=self._world_size,
+                hosts=self._hosts or (platform.node(),),
             )
         )
         self._ticked_s, self._channels = -math.inf, None

@@ -11,7 +11,12 @@ from wattloop.units import J_PER_KWH
 
 
 def row(
-    totals: Totals, epoch: Totals, session: Footprint | None, forecast: Forecast | None, budget: Budget | None
+    totals: Totals,
+    epoch: Totals,
+    session: Footprint | None,
+    forecast: Forecast | None,
+    budget: Budget | None,
+    others_w: float = 0.0,
 ) -> dict[str, float]:
     """Return a row of plain floats, ``nan`` where a value is not known.
 
@@ -36,6 +41,7 @@ def row(
         session: The session that measures now.
         forecast: The whole run, if known.
         budget: The run's budget, if it has one.
+        others_w: Mean power of the other ranks, in watts.
     """
     ahead = forecast or UNKNOWN
     values = {
@@ -44,7 +50,7 @@ def row(
         "energy/cpu_kwh": totals.cpu_j / J_PER_KWH,
         "energy/epoch_kwh": epoch.kwh,
         "energy/measured_fraction": totals.measured_fraction,
-        "power/watts": session.power_w if session is not None else math.nan,
+        "power/watts": session.power_w + others_w if session is not None else math.nan,
         "emissions/kg_co2e": totals.kg_co2e,
         "emissions/epoch_kg_co2e": epoch.kg_co2e,
         "grid/g_co2e_per_kwh": session.intensity.g_co2e_per_kwh if session is not None else math.nan,

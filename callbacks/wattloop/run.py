@@ -18,11 +18,12 @@ from wattloop.footprint import Footprint, Totals
 from wattloop.forecast import Forecast, forecast
 from wattloop.forecaster import Forecaster
 from wattloop.guard import BudgetGuard
-from wattloop.ledger import Ledger
+from wattloop.job import Job
+from wattloop.ledger import Ledger, new_run_id
 from wattloop.meters import MeterOptions
 from wattloop.options import RunOptions, validated
 from wattloop.progress import LOG_EVERY_N_STEPS, Progress
-from wattloop.ranks import Ranks, SingleRank, detect
+from wattloop.ranks import Engine, SingleRank, detect
 from wattloop.recorder import Recorder
 from wattloop.rows import row
 from wattloop.sampler import FOLLOW_S, Sampler, Settlement, Snapshot, acquire, release
@@ -69,7 +70,7 @@ class Run:
         self._sampler: Sampler | None = None
         self._closer: weakref.finalize[..., Run] | None = None
         self._pid, self._thread = os.getpid(), threading.get_ident()
-        self._ranks: Ranks = SingleRank()
+        self._job = Job(SingleRank())
         self._footprint: Footprint | None = None
         self._recorder: Recorder | None = None
         self._seen_steps = 0
@@ -94,11 +95,6 @@ class Run:
         """True between `start` and `finish`, in the process that started."""
         return self._sampler is not None and self._pid == os.getpid()
 
-    @property
-    def leads(self) -> bool:
-        """True in the process that writes for all ranks."""
-        return detect().rank == 0
-
     def start(
         self,
         *,
@@ -110,8 +106,11 @@ class Run:
         log_dir: str | os.PathLike[str] | None = None,
         log_every_n_steps: int | None = None,
         state: Mapping[str, Any] | None = None,
+        engine: Engine | None = "torch",
     ) -> None:
         """Begin to measure; the user's options go before what the framework says.
+
+        In a job of several ranks all of them begin, and the first `check_stop` of all settles who counts what.
 
         Args:
             framework: Name of the front end, for the record.
@@ -122,6 +121,7 @@ class Run:
             log_dir: Folder of the record, None for no record.
             log_every_n_steps: Steps between two rows, None for the default.
             state: What a checkpoint holds of the run, see `load_state_dict`; None to begin one, or to go on with this.
+            engine: What makes one job of several processes here, None for nothing.
         """
         if self.running:
             self._give_up()
@@ -131,18 +131,25 @@ class Run:
             self._ledger_load(state, running=False)
         self._reset()
         settings = self.settings
-        self._ranks = detect()
-        self._guard = BudgetGuard(settings.budget, speaks=self._ranks.rank == 0)
         every = settings.log_every_n_steps or log_every_n_steps or LOG_EVERY_N_STEPS
-        self._progress = Progress(every, self._ranks.cadence, settings.total_steps, settings.total_epochs)
+        self._job = Job(detect(engine), self.id or new_run_id(), every)
+        self._guard = BudgetGuard(settings.budget, speaks=self._job.ranks.rank == 0)
+        self._ledger.run_id = self._job.run_id
+        self._progress = Progress(every, self._job.ranks.cadence, settings.total_steps, settings.total_epochs)
+        self._progress.sync_at_rows(self._job.same_rows)
         power_window_s = min(0.5, settings.interval_s)
         self._footprint = Footprint(settings.intensity, settings.pue, power_window_s, settings.fallback)
+        # As long as ranks have not agreed on who counts what, nothing of a job is lost, nor counted twice.
+        self._footprint.claims = None if self._job.alone else {}
         self._ledger.open(self._footprint)
         self.know(step=step, total_steps=total_steps, total_epochs=total_epochs, steps_per_epoch=steps_per_epoch)
-        if self._ranks.rank == 0:
+        if self._job.ranks.rank == 0:
             self._say_place()
-            folder = settings.log_dir or log_dir
-            self._begin_record(Recorder(folder, self._ledger, self._footprint, framework, settings))
+            folder, job = settings.log_dir or log_dir, self._job
+            recorder = Recorder(
+                folder, self._ledger, self._footprint, framework, settings, job.ranks.world_size, job.hosts
+            )
+            self._begin_record(recorder)
         self._check_budget()
         try:
             self._sampler = acquire(settings.meters)
@@ -161,6 +168,7 @@ class Run:
         if self._sampler is not None and self._footprint is not None:
             self._sampler.unsubscribe(self._observe)
             self._footprint.rewind()
+            self._job.fail()
             self._leave(ABANDONED)
 
     def _begin_record(self, recorder: Recorder) -> None:
@@ -220,10 +228,21 @@ class Run:
         Args:
             status: Word for the record: ``"finished"``, ``"stopped"``, ``"failed"`` or ``"interrupted"``.
         """
+        if status in ("finished", "stopped"):
+            self.conclude()
+        elif self._pid == os.getpid():
+            self._job.fail()
         if self.running:
             answered = self.refresh()
             self._mind_silence(SILENCE_S / 10)
             self._leave(status, answered)
+
+    def conclude(self) -> None:
+        """Hear of the other ranks' last steps, at a run's end in good order; once, and only where all come to it."""
+        if self._pid == os.getpid() and self._footprint is not None and self._job.at_end():
+            self.refresh()
+            self.check_stop()
+            self._ledger.others_channels_j = self._job.others_by_channel(self._footprint)
 
     def fail(self, error: BaseException) -> None:
         """End measuring, as training ended by an exception.
@@ -277,18 +296,40 @@ class Run:
         self._mind_silence(SILENCE_S)
         # Plan first, then look at the budget: the sampler's thread writes them in the other order, so none is missed.
         self._progress.attend()
-        if self._progress.sync_due or self._ranks.world_size == 1:
+        if self._progress.sync_due or self._job.ranks.world_size == 1:
             self.check_stop()
         if self.should_stop:
             self._progress.hurry()
         return self.should_log or self.should_stop
 
     def check_stop(self) -> bool:
-        """Decide, together with all other ranks, whether training is to stop; all must ask at the same step."""
-        if self._ranks.any(self._guard.over is not None):
+        """Sum with all other ranks, and decide whether training is to stop; all must ask at the same step."""
+        if self._agree():
             self.should_stop = True
             self._progress.hurry()
         return self.should_stop
+
+    def _agree(self) -> bool:
+        job, footprint, over = self._job, self._footprint, self._guard.over is not None
+        if job.ranks.world_size == 1 or footprint is None:
+            return over
+        before, _ = self._ledger.before
+        stop = job.exchange(footprint, self._seen_steps, before, over, self.settings.budget)
+        if not job.alone:
+            self._ledger.agree(job.others, job.agreed.before)
+            self._forecaster.observe(job.step, job.agreed.phases_j, footprint.phases_s)
+            self._check_budget(agreed=True)
+        return stop
+
+    def agree_on_epoch(self, steps: int | None) -> None:
+        """Find out how many steps of the epoch that begins all ranks will do, where they may differ; all must ask.
+
+        Args:
+            steps: How many this rank will do; None where it does not know.
+        """
+        reach = self._job.reach(steps)
+        if reach is not None:
+            self._progress.sync_within(reach)
 
     def stopped(self, checkpoint: str | os.PathLike[str] | None) -> None:
         """Say in one line, and in the record, that the budget ended the run.
@@ -296,7 +337,7 @@ class Run:
         Args:
             checkpoint: Where the model was saved; None if the front end saves none.
         """
-        if self._ranks.rank != 0:
+        if self._job.ranks.rank != 0:
             return
         saved = f", checkpoint in {os.fspath(checkpoint)}" if checkpoint is not None else ""
         reason = (
@@ -334,6 +375,8 @@ class Run:
             The row to log, as from `metrics`.
         """
         self.refresh()
+        if self._job.at_epoch_end():
+            self.check_stop()
         self._progress.epoch_end()
         self._forecaster.epoch_end()
         start, end = self._ledger.end_epoch()
@@ -389,14 +432,16 @@ class Run:
         if steps != self._seen_steps:
             self._seen_steps = steps
             footprint.mark()
-        self._forecaster.observe(steps, footprint.phases_j, footprint.phases_s)
+        if self._job.alone:
+            self._forecaster.observe(steps, footprint.phases_j, footprint.phases_s)
         self._check_budget()
         if self._recorder is not None:
             self._recorder.tick(steps, snapshot.time_s)
 
-    def _check_budget(self) -> None:
-        forecast = self.forecast() if self._guard.looks_ahead else None
-        if self._guard.look(self.totals, forecast) and self._ranks.world_size == 1:
+    def _check_budget(self, agreed: bool = False) -> None:
+        # The forecast of a job is a new one only where its ranks have just agreed.
+        forecast = self.forecast() if self._guard.looks_ahead and (agreed or self._job.alone) else None
+        if self._guard.look(self.totals, forecast) and self._job.ranks.world_size == 1:
             self._progress.hurry()
 
     # -- what is known --------------------------------------------------------------------------------------------
@@ -462,8 +507,9 @@ class Run:
         remaining, footprint = self._forecaster.remaining(self._progress.length(time_left_s)), self._footprint
         if remaining is None or footprint is None:
             return None
-        session_j = footprint.totals.energy_j
-        unseen = footprint.edge_j / session_j if session_j > 0 else 0.0
+        others = self._ledger.others
+        session_j = footprint.totals.energy_j + others.totals.energy_j
+        unseen = (footprint.edge_j + others.edge_j) / session_j if session_j > 0 else 0.0
         return forecast(
             totals.energy_j, totals.kg_co2e, totals.duration_s, remaining, footprint.kg_per_joule, unseen=unseen
         )
@@ -474,7 +520,8 @@ class Run:
         # Right after its end, an epoch is still the one to show.
         ended = self.steps_done <= self._progress.epoch_first_step
         epoch = self._last_epoch if ended else totals - self._ledger.border.settled
-        return row(totals, epoch, self._footprint, self.forecast(), self.settings.budget)
+        others_w = self._ledger.others.power_w
+        return row(totals, epoch, self._footprint, self.forecast(), self.settings.budget, others_w)
 
     def summary(self) -> str:
         """Return what was spent, in one line."""

@@ -80,6 +80,7 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
             total_steps=state.max_steps,
             log_dir=args.output_dir,
             state=self._saved(state) if state.global_step > 0 else None,
+            log_every_n_steps=state.logging_steps,
         )
         self.run.enter_phase("train")
         self._stop_if_due(control, self.run.check_stop())
@@ -111,6 +112,7 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
     ) -> None:
         """End an epoch; its row comes with the next log."""
         self.run.epoch_end()
+        self._stop_if_due(control, self.run.should_stop and not self._stopping)
 
     def on_log(
         self,
@@ -124,6 +126,7 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
         if not self.run.running or logs is None:
             return
         if "train_runtime" in logs:
+            self.run.conclude()
             self.run.refresh()
         self.row = self.run.metrics()
         logs.update(self.row)

@@ -230,19 +230,6 @@ print("steps", callback.run.steps_done, "measured", callback.run.totals.measured
     assert "steps 3 measured 1.0" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("strategy", ["ddp_spawn"])
-def test_ranks_stop_at_the_same_step(fake_nvml: FakeNvml, tmp_path: Path, strategy: str) -> None:
-    script = Path(__file__).with_name("ddp_script.py")
-    command = [sys.executable, str(script), strategy, str(tmp_path)]
-    done = subprocess.run(command, env=environment("devices=1"), capture_output=True, text=True, timeout=150)
-    steps = [(tmp_path / f"rank{rank}").read_text() for rank in range(2)]
-    assert done.returncode == 0, done.stderr
-    assert steps[0] == steps[1]
-    assert 0 < int(steps[0]) < 2000
-    assert list(tmp_path.rglob("budget-step=*.ckpt"))
-    assert "sync_dist" not in done.stderr
-
-
 @pytest.mark.parametrize(("least", "warned"), [({}, 0), ({"min_epochs": 2}, 1), ({"min_steps": 30}, 1)])
 def test_minima_that_would_hold_up_a_budget_stop_are_warned_of(
     front: Lightning,

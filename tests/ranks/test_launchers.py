@@ -1,0 +1,42 @@
+"""Ranks that Lightning starts itself: children of the first rank, spawned, or forked in a notebook."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from fakes.nvml import environment as with_gpus
+from ranks.launch import Started, environment, told
+from wattloop.meters.modelled import design_power
+
+pytest.importorskip("lightning")
+
+WATTS = 300.0
+INTERVAL_S = 0.05
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn", "ddp_notebook"])
+def test_ranks_stop_at_the_same_step_and_count_gpus_and_load_once(tmp_path: Path, strategy: str) -> None:
+    script = Path(__file__).with_name("lightning_script.py")
+    env = with_gpus("devices=2;d0.profile=constant:100;d1.profile=constant:200", environment())
+    with Started([sys.executable, str(script), strategy, str(tmp_path)], env, tmp_path / "output") as started:
+        printed = started.finish()
+    ranks = told(tmp_path, 2)
+    (step,) = {rank["step"] for rank in ranks}
+    assert 0 < step < 2000
+    assert list(tmp_path.rglob(f"budget-step={step}.ckpt"))
+    assert "sync_dist" not in printed
+
+    # Both ranks see both GPUs: the first counts them.
+    least_j = WATTS * (ranks[0]["last_step_s"] - ranks[0]["after_start_s"] - INTERVAL_S)
+    most_j = WATTS * (max(rank["end_s"] for rank in ranks) - ranks[0]["before_start_s"])
+    assert all(least_j <= rank["gpu_j"] <= most_j for rank in ranks)
+
+    # Their load is modelled, by each rank for itself, but under ddp the second is a child of the first.
+    assert (ranks[1]["pids"][0] == ranks[0]["pids"][1]) is (strategy == "ddp")
+    w_per_cpu = design_power(os.cpu_count() or 1).watts / (os.cpu_count() or 1)
+    # Systems count CPU time in steps of 10 ms, and what is used while they start is counted by some.
+    assert ranks[0]["cpu_j"] == pytest.approx(w_per_cpu * sum(rank["cpu_s"] for rank in ranks), rel=0.25)
