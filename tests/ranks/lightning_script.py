@@ -57,6 +57,7 @@ class Last(pl.Callback):
             "step": trainer.global_step,
             "gpu_j": totals.gpu_j,
             "cpu_j": totals.cpu_j,
+            "own_cpu_j": self.callback.run._footprint.totals.cpu_j,
             "cpu_s": time.process_time() - self.first.begin_cpu_s,
             "before_start_s": self.first.begin_s,
             "after_start_s": self.started_s,
