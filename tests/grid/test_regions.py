@@ -147,6 +147,11 @@ def test_a_search_finds_parts_of_codes_and_names(text: str, codes: list[str]) ->
     assert [region.code for region in search(text)] == codes
 
 
+def test_a_search_begins_with_whole_codes_and_names() -> None:
+    assert search("fr")[0].code == "FR"
+    assert search("us")[0].code == "US"
+
+
 def test_an_empty_search_finds_all() -> None:
     assert search("") == regions()
 

@@ -128,7 +128,7 @@ def resolve(name: str) -> Region:
 
 
 def search(text: str) -> tuple[Region, ...]:
-    """Return the regions with a text in their code or in one of their names, in the order of their tables.
+    """Return the regions with a text in their code or in one of their names: whole ones first, then beginnings.
 
     Args:
         text: Part of a code or name, case and accents as in `resolve`; empty for all.
@@ -137,8 +137,12 @@ def search(text: str) -> tuple[Region, ...]:
         >>> [region.code for region in search("carolina")]
         ['US-NC', 'US-SC']
     """
-    key = _key(text)
-    return tuple(region for region in regions() if any(key in _key(label) for label in _labels(region)))
+    key, found = _key(text), []
+    for region in regions():
+        labels = [_key(label) for label in _labels(region)]
+        if any(key in label for label in labels):
+            found.append((key not in labels, not any(label.startswith(key) for label in labels), region))
+    return tuple(region for *_, region in sorted(found, key=lambda each: each[:2]))
 
 
 def suggestions(name: str) -> list[Region]:
