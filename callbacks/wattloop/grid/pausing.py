@@ -22,6 +22,8 @@ import msgspec
 from wattloop.grid.window import NEARLY, Span, Window, append, flexible_start
 
 INFINITE = float("inf")
+ENOUGH = 1.0 - 1e-5
+"""How near to the highest one a bound has to be; what it leaves is searched all the same."""
 MANY = 2000
 """Pairs that are sooner searched than thinned out."""
 FAR = 0.04
@@ -84,12 +86,13 @@ def _cheapest(window: Window, duration_s: float, idle: float, best: float) -> tu
     those of their union and of their intersection, and idle power is additive. So the best last step never falls as the
     first one rises, and each row that is searched halves the columns for the others.
     """
-    relaxed = _tightest(window, duration_s, idle)
-    pairs, found = _Pairs(window, duration_s, idle, relaxed.price), None
-    if relaxed.last > relaxed.first:
-        cost = pairs.cost(relaxed.first, relaxed.last, best)
-        if cost < best * NEARLY:
-            best, found = cost, (relaxed.first, relaxed.last)
+    likely = _tightest(window, duration_s, idle)
+    pairs, found = _Pairs(window, duration_s, idle, likely[0].price), None
+    for run in likely:
+        if run.last > run.first:
+            cost = pairs.cost(run.first, run.last, best)
+            if cost < best * NEARLY:
+                best, found = cost, (run.first, run.last)
     rows, columns = pairs.candidates(best * NEARLY)
     stack = [(rows, 0, len(columns))]
     while stack:
@@ -140,8 +143,12 @@ def _relax(window: Window, idle: float, price: float) -> _Relaxed:
     return _Relaxed(price, gain + price * run_s, run_s, first, last - 1)
 
 
-def _tightest(window: Window, duration_s: float, idle: float) -> _Relaxed:
-    """Find the price at which the bound is highest: where the best run changes from too short to too long."""
+def _tightest(window: Window, duration_s: float, idle: float) -> tuple[_Relaxed, ...]:
+    """Find the price at which the bound is highest: where the best run changes from too short to too long.
+
+    Returns:
+        The best run at that price, and the nearest ones known that are too short and too long.
+    """
     short = _Relaxed(0.0, 0.0, 0.0, 0, 0)
     long = _Relaxed(0.0, window.heads[-1], window.edges[-1], 0, len(window.values) - 1)
     while True:
@@ -149,16 +156,15 @@ def _tightest(window: Window, duration_s: float, idle: float) -> _Relaxed:
         price = (long.cost - short.cost) / (long.run_s - short.run_s)
         between = _relax(window, idle, price)
         highest = short.cost + price * (duration_s - short.run_s)
-        if between.cost + price * (duration_s - between.run_s) >= highest * NEARLY:
-            return between
-        if between.run_s == duration_s:
-            return between
+        bound = between.cost + price * (duration_s - between.run_s)
+        if between.run_s == duration_s or bound >= highest * ENOUGH:
+            return between, short, long
         if between.run_s < duration_s:
             short = between
         else:
             long = between
         if (short.run_s, long.run_s) == known_s:  # all that is left to gain is rounding
-            return between
+            return between, short, long
 
 
 class _Priced(msgspec.Struct, frozen=True):
