@@ -268,6 +268,13 @@ def test_help_names_the_commands() -> None:
     assert "--idle-watts" in told("schedule", "-h")
 
 
+def test_without_the_extra_it_says_how_to_get_it() -> None:
+    code = f"import sys; sys.modules['typer'] = None; {CODE}"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "wattloop's command line needs typer and rich: pip install 'wattloop[cli]'\n"
+
+
 def test_a_command_that_is_none_is_refused() -> None:
     assert "No such command 'regoins'" in refused("regoins")
 
@@ -280,8 +287,7 @@ def test_regions_imports_no_framework_no_network_and_no_tables_of_rich() -> None
     assert not modules & {"torch", "numpy", "pandas", "ssl", "httpx", "asyncio", "psutil", "pynvml", "rich.table"}
 
 
-def test_a_moment_is_never_later_than_now_by_more_than_the_job(series: str) -> None:
-    """A series that covers now needs no start."""
+def test_a_series_that_covers_now_needs_no_start(series: str) -> None:
     begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     lines = [f"{begin + timedelta(hours=k):%Y-%m-%dT%H:%M:%SZ},{value}" for k, value in enumerate(DAY * 3)]
     Path(series).write_text("\n".join(["time,value", *lines, ""]), encoding="utf-8")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 try:
     import typer
-except ImportError:  # pragma: no cover
+except ImportError:
     sys.exit("wattloop's command line needs typer and rich: pip install 'wattloop[cli]'")
 
 from wattloop.grid.intensity import MAX_G_CO2E_PER_KWH, Intensity

@@ -124,7 +124,7 @@ def plan(
 
     Example:
         >>> from wattloop.grid.intensity import ConstantIntensity
-        >>> plan(ConstantIntensity(100.0, "mine"), hours=2, within_hours=6, watts=500).now.kg_co2e
+        >>> round(plan(ConstantIntensity(100.0, "mine"), hours=2, within_hours=6, watts=500).now.kg_co2e, 3)
         0.1
     """
     hours = _number("hours", hours, low=0.0, above=True)
