@@ -108,7 +108,8 @@ def test_its_version_is_a_release() -> None:
 
 def test_its_tables_lie_where_it_looks_for_them() -> None:
     package = files("wattloop")
-    for table in ("grid/data/countries.csv", "grid/data/us_states.csv", "meters/data/cpu_tdp.csv"):
+    places = ("countries", "us_states", "canadian_provinces", "chinese_provinces", "nordic_zones", "cloud_regions")
+    for table in (*(f"grid/data/{place}.csv" for place in places), "meters/data/cpu_tdp.csv"):
         assert package.joinpath(table).is_file()
     assert package.joinpath("py.typed").is_file()
     assert len({region.code for region in regions()}) > 200

@@ -15,22 +15,29 @@ from wattloop.grid.intensity import MAX_G_CO2E_PER_KWH, ConstantIntensity, is_be
 
 DATA = Path(__file__).parent / "data"
 ACCEPTED = (
-    "an ISO 3166 country code or English name ('FR', 'FRA', 'France'), a US state ('US-CA', 'California') or 'world'; "
+    "an ISO 3166 country code or English name ('FR', 'FRA', 'France'), a US state, a Canadian or Chinese province or a "
+    "Swedish or Norwegian bidding zone ('US-CA', 'California', 'CA-QC', 'CN-SC', 'SE3'), a cloud region "
+    "('gcp:europe-west9', 'aws:eu-west-3', 'azure:francecentral') or 'world'; `wattloop regions` lists them all; "
     "for any other place give intensity= in g CO2e/kWh"
 )
+_INNER = re.compile("[:-]")
+_SPACE = re.compile(r"[\s_:/-]+")
+_UNSAID = {ord(char): None for char in ".,'’"}
 
 
 class Region(msgspec.Struct, frozen=True):
     """A place and the carbon intensity of its electricity over one year.
 
     Attributes:
-        code: ISO 3166 code (``"FR"``, ``"US-CA"``), or ``"WORLD"``.
+        code: ISO 3166 code (``"FR"``, ``"US-CA"``), bidding zone (``"SE3"``), cloud region (``"aws:eu-west-3"``), or
+            ``"WORLD"``.
         name: English name.
         g_co2e_per_kwh: Grams of CO2-equivalent per kWh (> 0).
         year: Year the value describes.
         source: Who published it, with its licence.
         basis: What it counts: life-cycle or direct, production or consumption, average or marginal.
         aliases: Other names it answers to.
+        place: Code of the country or state whose value this is, where a cloud provider publishes none for its region.
 
     Raises:
         ValueError: The value is not above 0, or above what any grid has.
@@ -43,6 +50,7 @@ class Region(msgspec.Struct, frozen=True):
     source: str
     basis: str
     aliases: tuple[str, ...] = ()
+    place: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a row that would make energy free of carbon."""
@@ -54,14 +62,16 @@ class Region(msgspec.Struct, frozen=True):
 
     def intensity(self) -> ConstantIntensity:
         """Return the yearly value as a source of intensity that says where it comes from."""
-        return ConstantIntensity(self.g_co2e_per_kwh, f"{self.name} {self.year}: {self.source} ({self.basis})")
+        where = f"{self.name} (the value of {self.place})" if self.place else self.name
+        return ConstantIntensity(self.g_co2e_per_kwh, f"{where} {self.year}: {self.source} ({self.basis})")
 
 
 def read_table(path: Path) -> Iterator[Region]:
     """Read one table of regions.
 
     Args:
-        path: CSV file with the columns code, name, aliases (separated by ``|``), g_co2e_per_kwh, year, source, basis.
+        path: CSV file with the columns code, name, aliases (separated by ``|``), g_co2e_per_kwh, year, source, basis,
+            and place where rows have one.
 
     Raises:
         ValueError: A row holds a value that is not accepted.
@@ -76,6 +86,7 @@ def read_table(path: Path) -> Iterator[Region]:
                 source=row["source"],
                 basis=row["basis"],
                 aliases=tuple(filter(None, row["aliases"].split("|"))),
+                place=row.get("place", ""),
             )
 
 
@@ -91,54 +102,85 @@ def world() -> Region:
 
 
 def resolve(name: str) -> Region:
-    """Find the region a name or code stands for; case, accents and ``-`` or ``_`` do not matter.
+    """Find the region a name or code stands for; case, accents and ``-``, ``_`` or ``:`` do not matter.
 
-    Two-letter codes are countries (``"CA"`` is Canada); a state is written with its country (``"US-CA"``) or by name.
+    Two-letter codes are countries (``"CA"`` is Canada); a state is written with its country (``"US-CA"``) or by name, a
+    cloud region with its provider (``"aws:eu-west-3"``).
 
     Args:
-        name: ISO 3166 code, English name, or ``"world"``.
+        name: Code, English name, or ``"world"``.
 
     Raises:
         ValueError: Nothing, or more than one place, has that name.
 
     Example:
-        >>> resolve("fra").code, resolve("California").code
-        ('FR', 'US-CA')
+        >>> resolve("fra").code, resolve("California").code, resolve("aws:eu-west-3").place
+        ('FR', 'US-CA', 'FR')
     """
     found = _index().get(_key(name), ())
     if len(found) == 1:
         return found[0]
     if found:
         raise ValueError(f"region={name!r} names more than one place; write {_listed(found)}")
-    near = _near(_key(name))
+    near = suggestions(name)
     hint = f"; did you mean {_listed(near)}?" if near else "."
     raise ValueError(f"region={name!r} is not known{hint} Accepted: {ACCEPTED}")
 
 
+def search(text: str) -> tuple[Region, ...]:
+    """Return the regions with a text in their code or in one of their names: whole ones first, then beginnings.
+
+    Args:
+        text: Part of a code or name, case and accents as in `resolve`; empty for all.
+
+    Example:
+        >>> [region.code for region in search("carolina")]
+        ['US-NC', 'US-SC']
+    """
+    key, found = _key(text), []
+    for region in regions():
+        labels = [_key(label) for label in _labels(region)]
+        if any(key in label for label in labels):
+            found.append((key not in labels, not any(label.startswith(key) for label in labels), region))
+    return tuple(region for *_, region in sorted(found, key=lambda each: each[:2]))
+
+
+def suggestions(name: str) -> list[Region]:
+    """Return the regions a name that stands for none may have meant, the nearest first.
+
+    Args:
+        name: What `resolve` does not know.
+    """
+    key = _key(name)
+    inner = [region for region in regions() if key and key == _key(_INNER.split(region.code, maxsplit=1)[-1])]
+    if inner or len(key) < 4:  # too short to be misspelt: every code is one letter from another
+        return inner
+    import difflib
+
+    index = _index()
+    keys = difflib.get_close_matches(key, index, n=3, cutoff=0.75)
+    return list(dict.fromkeys(region for known in keys for region in index[known]))
+
+
+def _labels(region: Region) -> tuple[str, ...]:
+    return (region.code, region.name, *region.aliases)
+
+
 def _key(name: object) -> str:
-    text = unicodedata.normalize("NFKD", str(name)).casefold()
-    text = "".join(char for char in text if not unicodedata.combining(char) and char not in ".,'’")
-    text = re.sub(r"[\s_-]+", " ", text.replace("&", " and ").strip())
-    return text.removeprefix("the ")
+    text = str(name)
+    if not text.isascii():
+        text = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    text = text.casefold().translate(_UNSAID).replace("&", " and ").strip()
+    return _SPACE.sub(" ", text).removeprefix("the ")
 
 
 @cache
 def _index() -> dict[str, tuple[Region, ...]]:
     index: dict[str, tuple[Region, ...]] = {}
     for region in regions():
-        for key in {_key(label) for label in (region.code, region.name, *region.aliases)}:
+        for key in {_key(label) for label in _labels(region)}:
             index[key] = (*index.get(key, ()), region)
     return index
-
-
-def _near(key: str) -> list[Region]:
-    index = _index()
-    if len(key) < 4:  # too short to be misspelt: every code is one letter from another
-        return [region for region in regions() if key and region.code.partition("-")[2].casefold() == key]
-    import difflib
-
-    keys = difflib.get_close_matches(key, index, n=3, cutoff=0.75)
-    return list(dict.fromkeys(region for known in keys for region in index[known]))
 
 
 def _listed(found: Iterable[Region]) -> str:
@@ -147,4 +189,4 @@ def _listed(found: Iterable[Region]) -> str:
 
 def _placed(region: Region) -> str:
     country, dash, _ = region.code.partition("-")
-    return f"{region.name}, {country}" if dash else region.name
+    return f"{region.name}, {country}" if dash and ":" not in country else region.name

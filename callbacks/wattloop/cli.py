@@ -1,0 +1,289 @@
+"""The command line: ``wattloop regions`` and ``wattloop schedule``."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+try:
+    import typer
+except ImportError:
+    sys.exit("wattloop's command line needs typer and rich: pip install 'wattloop[cli]'")
+
+from wattloop.grid.intensity import MAX_G_CO2E_PER_KWH, Intensity
+
+if TYPE_CHECKING:
+    from wattloop.grid.intensity import CarbonIntensity
+    from wattloop.grid.regions import Region
+    from wattloop.grid.schedule import Plan, Schedule
+
+app = typer.Typer(
+    name="wattloop",
+    help="Energy and CO2e of deep-learning runs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
+
+
+@app.callback()
+def _commands() -> None:
+    """Keep commands apart by name, however few they are."""
+
+
+@app.command()
+def regions(
+    search: Annotated[str, typer.Argument(help="Part of a code or name: FR, carolina, aws:eu. Default: all.")] = "",
+    json: AsJson = False,
+) -> None:
+    """List the places that region= knows, with the yearly carbon intensity of each."""
+    from wattloop.grid.regions import search as find
+    from wattloop.grid.regions import suggestions
+
+    found = find(search)
+    if not found:
+        near = " or ".join(f"{region.code} ({region.name})" for region in suggestions(search))
+        _refuse(f"no region has {search!r} in its code or name" + (f"; did you mean {near}?" if near else ""))
+    if json:
+        _write_json([_plain(region) for region in found])
+    elif len(found) == 1:
+        region = found[0]
+        typer.echo(f"{region.code}: {region.name}")
+        typer.echo(f"{region.g_co2e_per_kwh:g} g CO2e/kWh, {region.year}" + _of(region))
+        typer.echo(f"{region.source}\n{region.basis}")
+    else:
+        code = max(len(region.code) for region in found)
+        name = max(len(region.name) for region in found)
+        if sys.stdout.isatty():
+            name = min(name, max(12, _columns() - code - 40))
+        typer.echo(f"{'code':{code}}  {'name':{name}}   g/kWh  year  basis")
+        for region in found:
+            short = region.name if len(region.name) <= name else region.name[: name - 3] + "..."
+            basis = region.basis.partition(",")[0].partition(" ")[0]
+            value = f"{region.g_co2e_per_kwh:6.1f}  {region.year}  {basis}"
+            typer.echo(f"{region.code:{code}}  {short:{name}}  {value}{_of(region)}")
+
+
+@app.command()
+def schedule(
+    hours: Annotated[float, typer.Option(help="How long the job runs.")],
+    within: Annotated[float, typer.Option(help="How many hours later than at once it may be done.")] = 24.0,
+    series: Annotated[
+        Path | None, typer.Option(help="CSV file of times and g CO2e/kWh, the first two columns.", show_default=False)
+    ] = None,
+    region: Annotated[str | None, typer.Option(help="Place, as `wattloop regions` lists them.")] = None,
+    watts: Annotated[float, typer.Option(help="Power while the job runs.")] = 300.0,
+    idle_watts: Annotated[float, typer.Option(help="Power while it is paused.")] = 0.0,
+    pue: Annotated[float, typer.Option(help="Power usage effectiveness of the site.")] = 1.0,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Pause above this many g CO2e/kWh. Default: what the cleanest hours do not exceed."),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Soonest start, ISO 8601; UTC where it names no zone. Default: now.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Say when a job would emit least: started later, or paused and resumed."""
+    from wattloop.grid.schedule import plan
+
+    with _user_errors():
+        source = _source(series, region)
+        planned = plan(
+            source, hours, within, watts, idle_watts, start=_start(start, source), pue=pue, threshold=threshold
+        )
+    if json:
+        _write_json(planned)
+    else:
+        _show(planned)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@contextmanager
+def _user_errors() -> Iterator[None]:
+    """Tell the user what is wrong with an argument or a file in one line."""
+    try:
+        yield
+    except OSError as error:
+        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except ValueError as error:
+        _refuse(str(error))
+
+
+def _refuse(message: str) -> None:
+    typer.echo(f"wattloop: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def _write_json(value: object) -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def _columns() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
+def _plain(region: Region) -> dict[str, object]:
+    import msgspec
+
+    return msgspec.structs.asdict(region)
+
+
+def _of(region: Region) -> str:
+    return f", of {region.place}" if region.place else ""
+
+
+def _source(series: Path | None, region: str | None) -> CarbonIntensity:
+    from wattloop.grid.regions import resolve
+
+    if series is not None and region is not None:
+        raise ValueError("--series and --region are both given; a series is a place's own")
+    if series is not None:
+        return SeriesFile(series)
+    if region is None:
+        raise ValueError("there is nothing to plan by; give --series FILE, a CSV file of times and g CO2e/kWh")
+    place = resolve(region)
+    raise ValueError(
+        f"of {place.name} one value is known for all of {place.year} ({place.g_co2e_per_kwh:g} g CO2e/kWh): at a "
+        "constant intensity no time is better than another. Give --series FILE, a CSV file of times and g CO2e/kWh"
+    )
+
+
+def _start(text: str | None, source: CarbonIntensity) -> datetime | None:
+    if text is not None:
+        try:
+            start = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f"--start {text!r} is not a time; write it as 2025-01-31T18:00Z") from None
+        return start if start.tzinfo else start.replace(tzinfo=UTC)
+    if isinstance(source, SeriesFile) and not source.times[0] <= datetime.now(UTC) <= source.times[-1]:
+        raise ValueError(
+            f"{source.name} covers {source.times[0]:%Y-%m-%d %H:%M} to {source.times[-1]:%Y-%m-%d %H:%M} UTC, not now; "
+            f"give --start, e.g. --start {source.times[0]:%Y-%m-%dT%H:%MZ}"
+        )
+    return None
+
+
+def _show(planned: Schedule) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from wattloop.grid.chart import chart
+    from wattloop.units import format_co2e
+
+    console = Console(highlight=False)
+    now = planned.now
+    latest = now.start + timedelta(hours=planned.hours + planned.within_hours)
+    paused = f", {planned.idle_watts:g} W while paused" if planned.idle_watts else ""
+    heading = [
+        f"{planned.hours:g} h at {planned.watts:g} W{paused}, to be done by {_time(latest)}",
+        f"{planned.source}, g CO2e/kWh; times are {now.start.astimezone():%Z}",
+        "",
+        *chart(planned, console.width, ascii_only=console.options.ascii_only),
+        "",
+    ]
+    for line in heading:
+        console.print(line, markup=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "start", "end", "CO2e", "saved"):
+        table.add_column(
+            column, justify="right" if column in ("CO2e", "saved") else "left", no_wrap=True, overflow="crop"
+        )
+    best = min(planned.plans, key=lambda each: each.kg_co2e)
+    for each in planned.plans:
+        table.add_row(
+            _name(each),
+            _time(each.start),
+            _time(each.end),
+            format_co2e(each.kg_co2e).removesuffix(" CO2e"),
+            "" if each is now else f"{100.0 * each.saved_fraction:.1f} %",
+            style="green" if each is best and each is not now else "",
+        )
+    console.print(table)
+    console.print()
+    console.print(_advice(planned), markup=False, soft_wrap=True)
+
+
+def _name(each: Plan) -> str:
+    pieces = len(each.intervals)
+    paused = f", {pieces - 1} pause{'s' if pieces > 2 else ''}" if pieces > 1 else ""
+    if each.kind == "threshold":
+        return f"limit {each.threshold_g_co2e_per_kwh:.0f} g/kWh{paused}"
+    return {"now": "now", "flexible_start": "later", "pause_and_resume": "best"}[each.kind] + paused
+
+
+def _advice(planned: Schedule) -> str:
+    from wattloop.units import format_co2e
+
+    best = min(planned.plans, key=lambda each: each.kg_co2e)
+    if best.saved_kg <= 0.0:
+        return "Start now: no later time is cleaner."
+    pauses = len(best.intervals) - 1
+    pausing = f", pause {pauses} times for {best.paused_h:.3g} h in all" if pauses else ""
+    begin = f"at {_time(best.start)}" if best.waits_h else "now"
+    return f"Start {begin}{pausing.replace('1 times', 'once')}: saves {format_co2e(best.saved_kg)}."
+
+
+def _time(time: datetime) -> str:
+    return time.astimezone().strftime("%a %d %b %H:%M")
+
+
+class SeriesFile:
+    """Carbon intensity over time from a CSV file: times and g CO2e/kWh in its first two columns.
+
+    A row's value holds until the next row's time; a blank one, as the value before it. Times without a zone are UTC.
+
+    Args:
+        path: The file, with one line of headings.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: A row is not understood; the message names it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        known: dict[datetime, Intensity] = {}
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file)
+            next(rows, None)
+            for row in rows:
+                if len(row) < 2 or not row[1].strip():
+                    continue
+                try:
+                    time, value = datetime.fromisoformat(row[0].strip()), float(row[1])
+                except ValueError:
+                    raise ValueError(f"{path}, line {rows.line_num}: {','.join(row)!r} is no time and number") from None
+                if not 0.0 <= value <= MAX_G_CO2E_PER_KWH:
+                    raise ValueError(f"{path}, line {rows.line_num}: {value:g} is no carbon intensity in g CO2e/kWh")
+                known[time if time.tzinfo else time.replace(tzinfo=UTC)] = Intensity(value, path.name)
+        if len(known) < 2:
+            raise ValueError(f"{path} holds {len(known)} values; a series needs a time and a number in each line")
+        self.times = sorted(known)
+        self._values = [known[time] for time in self.times]
+
+    def at(self, time: datetime) -> Intensity:
+        """Return the value that holds at a moment."""
+        return self._values[max(0, bisect_right(self.times, time) - 1)]
+
+    def forecast(self, start: datetime, end: datetime) -> Sequence[tuple[datetime, Intensity]]:
+        """Return the values of a period, from the one that holds at its begin."""
+        first, last = max(0, bisect_right(self.times, start) - 1), bisect_left(self.times, end)
+        return list(zip(self.times[first:last], self._values[first:last], strict=True))

@@ -1,0 +1,295 @@
+"""The command line as its users meet it: in a process of its own, in a pipe and on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wattloop
+
+ROOT = str(Path(wattloop.__file__).parents[1])
+CODE = "import sys; sys.argv[0] = 'wattloop'; from wattloop.cli import main; main()"
+START = "2025-01-20T00:00Z"
+DAY = [
+    300,
+    280,
+    260,
+    240,
+    250,
+    270,
+    300,
+    320,
+    200,
+    150,
+    100,
+    90,
+    80,
+    95,
+    120,
+    180,
+    260,
+    340,
+    380,
+    400,
+    390,
+    370,
+    350,
+    320,
+]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
+    return {**kept, "PYTHONPATH": ROOT, "TZ": "UTC", "TERM": "xterm-256color", **variables}
+
+
+def wattloop_(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", CODE, *arguments]
+    return subprocess.run(command, env=environment(**variables), capture_output=True, text=True, check=False)
+
+
+def told(*arguments: str, **variables: str) -> str:
+    done = wattloop_(*arguments, **variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def refused(*arguments: str) -> str:
+    done = wattloop_(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def on_a_terminal(*arguments: str) -> str:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", CODE, *arguments]
+    with subprocess.Popen(command, env=environment(COLUMNS="80"), stdout=theirs, stderr=theirs) as child:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+    os.close(ours)
+    assert child.returncode == 0
+    return shown.decode()
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> str:
+    path = tmp_path / "grid.csv"
+    begin = datetime.fromisoformat(START)
+    lines = [f"{begin + timedelta(hours=k):%Y-%m-%d %H:%M:%S},{value}" for k, value in enumerate(DAY * 3)]
+    path.write_text("\n".join(["datetime_utc,gco2_per_kwh", *lines, ""]), encoding="utf-8")
+    return str(path)
+
+
+def planned(series: str, *arguments: str) -> str:
+    return told("schedule", "--hours", "6", "--within", "24", "--series", series, "--start", START, *arguments)
+
+
+# -- regions -----------------------------------------------------------------------------------------------------------
+
+
+def test_all_regions_are_listed_each_in_a_line() -> None:
+    lines = told("regions").splitlines()
+    assert lines[0].split() == ["code", "name", "g/kWh", "year", "basis"]
+    assert len(lines) == 1 + len(wattloop_regions())
+    assert any(line.split() == ["FR", "France", "44.2", "2024", "life-cycle"] for line in lines)
+    assert any(line.startswith("aws:eu-west-3 ") and line.endswith(" 44.2  2024  life-cycle, of FR") for line in lines)
+
+
+def wattloop_regions() -> Sequence[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(told("regions", "--json"))
+    return found
+
+
+def test_a_search_lists_what_has_it_in_its_name() -> None:
+    lines = told("regions", "carolina").splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["US-NC", "US-SC"]
+
+
+def test_one_region_is_told_with_its_source() -> None:
+    assert told("regions", "eu-west-3").splitlines() == [
+        "aws:eu-west-3: AWS eu-west-3, Paris",
+        "44.179 g CO2e/kWh, 2024, of FR",
+        "Ember via Our World in Data, CC BY 4.0",
+        "life-cycle, production-based, average",
+    ]
+
+
+def test_scripts_get_every_field() -> None:
+    found = json.loads(told("regions", "québec", "--json"))
+    assert [region["code"] for region in found] == ["CA-QC", "azure:canadaeast"]
+    assert found[1]["place"] == "CA-QC"
+    assert found[0]["g_co2e_per_kwh"] == found[1]["g_co2e_per_kwh"] > 0
+
+
+def test_what_no_region_has_is_answered_with_near_names() -> None:
+    message = refused("regions", "Frnace")
+    assert message == "wattloop: no region has 'Frnace' in its code or name; did you mean FR (France)?\n"
+
+
+def test_a_terminal_of_80_columns_is_enough() -> None:
+    shown = on_a_terminal("regions", "us")
+    assert max(len(line) for line in shown.splitlines()) <= 80
+
+
+# -- schedule ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_schedule_says_when_to_start_and_what_that_saves(series: str) -> None:
+    lines = planned(series).splitlines()
+    assert lines[0] == "6 h at 300 W, to be done by Tue 21 Jan 06:00"
+    assert lines[1] == "grid.csv, g CO2e/kWh; times are UTC"
+    later = next(line for line in lines if line.startswith("later "))
+    assert "Mon 20 Jan 09:00  Mon 20 Jan 15:00" in later
+    assert later.endswith("60.3 %")  # 635 of 1600 g/kWh for six hours
+    assert lines[-1] == "Start at Mon 20 Jan 09:00: saves 290 g CO2e."
+
+
+def test_a_schedule_with_pauses_says_how_many(tmp_path: Path) -> None:
+    path = tmp_path / "grid.csv"
+    hours = [100, 900, 100, 900, 900, 900]
+    path.write_text("time,value\n" + "".join(f"2025-01-20T{k:02}:00Z,{v}\n" for k, v in enumerate(hours)))
+    arguments = ("--hours", "2", "--within", "4", "--series", str(path), "--start", START)
+    shown = told("schedule", *arguments, "--idle-watts", "30")
+    assert shown.splitlines()[-1] == "Start now, pause once for 1 h in all: saves 213 g CO2e."
+    assert shown.splitlines()[0] == "2 h at 300 W, 30 W while paused, to be done by Mon 20 Jan 06:00"
+
+
+def test_where_nothing_is_cleaner_it_says_so(series: str) -> None:
+    shown = told("schedule", "--hours", "2", "--within", "2", "--series", series, "--start", "2025-01-20T11:00Z")
+    assert shown.splitlines()[-1] == "Start now: no later time is cleaner."
+
+
+def test_a_schedule_in_a_pipe_has_no_colours_and_on_a_terminal_it_has(series: str) -> None:
+    arguments = ("schedule", "--hours", "6", "--series", series, "--start", START)
+    assert "\x1b" not in told(*arguments)
+    assert "\x1b[32m" in on_a_terminal(*arguments)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_schedule_fits_its_terminal(series: str, columns: int) -> None:
+    lines = told("schedule", "--hours", "6", "--series", series, "--start", START, COLUMNS=str(columns)).splitlines()
+    assert max(map(len, lines)) <= columns
+
+
+def test_a_schedule_can_be_shown_in_ascii(series: str) -> None:
+    arguments = ("schedule", "--hours", "6", "--series", series, "--start", START)
+    assert told(*arguments, PYTHONIOENCODING="ascii", COLUMNS="60").isascii()
+
+
+def test_scripts_get_the_plans(series: str) -> None:
+    plans = json.loads(planned(series, "--json", "--idle-watts", "60", "--pue", "1.2"))
+    assert (plans["hours"], plans["within_hours"], plans["watts"], plans["idle_watts"]) == (6, 24, 300, 60)
+    assert plans["now"]["kg_co2e"] == pytest.approx(1.2 * 0.3 * sum(DAY[:6]) / 1000)
+    assert plans["flexible_start"]["start"] == "2025-01-20T09:00:00Z"
+    assert plans["pause_and_resume"]["saved_kg"] >= plans["flexible_start"]["saved_kg"] > 0
+
+
+def test_times_are_told_in_the_users_zone(series: str) -> None:
+    shown = told("schedule", "--hours", "6", "--series", series, "--start", START, TZ="Asia/Tokyo")
+    assert "times are JST" in shown
+    assert "Start at Mon 20 Jan 18:00: saves" in shown
+
+
+def test_a_yearly_value_has_nothing_to_schedule() -> None:
+    message = refused("schedule", "--hours", "6", "--region", "GB")
+    assert message.startswith("wattloop: of United Kingdom one value is known for all of 2024 (")
+    assert "at a constant intensity no time is better than another" in message
+    assert "--series FILE" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--region", "Frnace"], "wattloop: region='Frnace' is not known; did you mean 'FR' (France)?"),
+        ([], "wattloop: there is nothing to plan by; give --series FILE"),
+        (["--series", "/nowhere.csv"], "wattloop: /nowhere.csv: No such file or directory\n"),
+        (["--series", "{series}"], "wattloop: grid.csv covers 2025-01-20 00:00 to 2025-01-22 23:00 UTC, not now"),
+        (["--series", "{series}", "--region", "FR"], "wattloop: --series and --region are both given"),
+        (["--series", "{series}", "--start", "soon"], "wattloop: --start 'soon' is not a time"),
+        (["--series", "{series}", "--start", START, "--within", "100"], "give within_hours of at most 66"),
+        (["--series", "{series}", "--start", START, "--watts", "-1"], "watts=-1.0 is not accepted"),
+        (["--series", "{series}", "--start", START, "--idle-watts", "900"], "idle_watts=900 is not accepted"),
+        (["--watts", "much"], "Invalid value"),
+    ],
+)
+def test_a_users_mistake_is_answered_in_a_line_and_with_code_2(
+    series: str, arguments: Sequence[str], message: str
+) -> None:
+    given = [argument.replace("{series}", series) for argument in arguments]
+    assert message in refused("schedule", "--hours", "6", *given)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds 0 values"),
+        ("time,value\n2025-01-20T00:00Z,100\n", "holds 1 values"),
+        ("time,value\n2025-01-20T00:00Z,100\nyesterday,100\n", "line 3: 'yesterday,100' is no time and number"),
+        ("time,value\n2025-01-20T00:00Z,-5\n", "line 2: -5 is no carbon intensity in g CO2e/kWh"),
+        ("time,value\n2025-01-20T00:00Z,nan\n", "line 2: nan is no carbon intensity"),
+    ],
+)
+def test_a_file_that_is_no_series_is_refused_by_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "grid.csv"
+    path.write_text(text, encoding="utf-8")
+    assert message in refused("schedule", "--hours", "6", "--series", str(path), "--start", START)
+
+
+def test_blank_values_are_filled_with_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "grid.csv"
+    path.write_text("time,value\n2025-01-20 00:00,100\n2025-01-20 01:00,\n2025-01-20 02:00,900\n2025-01-20 03:00,900\n")
+    arguments = ("--hours", "2", "--within", "1", "--series", str(path), "--start", START, "--watts", "1000", "--json")
+    assert json.loads(told("schedule", *arguments))["now"]["kg_co2e"] == pytest.approx(0.2)
+
+
+# -- the whole ---------------------------------------------------------------------------------------------------------
+
+
+def test_help_names_the_commands() -> None:
+    assert {"regions", "schedule"} <= set(told("--help").split())
+    assert "--idle-watts" in told("schedule", "-h")
+
+
+def test_without_the_extra_it_says_how_to_get_it() -> None:
+    code = f"import sys; sys.modules['typer'] = None; {CODE}"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "wattloop's command line needs typer and rich: pip install 'wattloop[cli]'\n"
+
+
+def test_a_command_that_is_none_is_refused() -> None:
+    assert "No such command 'regoins'" in refused("regoins")
+
+
+def test_regions_imports_no_framework_no_network_and_no_tables_of_rich() -> None:
+    code = f"import sys; sys.argv = ['wattloop', 'regions', 'FR']; {CODE.partition('; ')[2].partition('; ')[2]}"
+    spy = f"import atexit, sys; atexit.register(lambda: print(sorted(sys.modules), file=sys.stderr)); {code}"
+    done = subprocess.run([sys.executable, "-c", spy], env=environment(), capture_output=True, text=True, check=True)
+    modules = set(json.loads(done.stderr.replace("'", '"')))
+    assert not modules & {"torch", "numpy", "pandas", "ssl", "httpx", "asyncio", "psutil", "pynvml", "rich.table"}
+
+
+def test_a_series_that_covers_now_needs_no_start(series: str) -> None:
+    begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    lines = [f"{begin + timedelta(hours=k):%Y-%m-%dT%H:%M:%SZ},{value}" for k, value in enumerate(DAY * 3)]
+    Path(series).write_text("\n".join(["time,value", *lines, ""]), encoding="utf-8")
+    plans = json.loads(told("schedule", "--hours", "6", "--series", series, "--json"))
+    assert begin <= datetime.fromisoformat(plans["now"]["start"]) <= datetime.now(UTC)
