@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from wattloop.grid.intensity import CarbonIntensity, Intensity
+from wattloop.grid.intensity import CarbonIntensity, Intensity, is_possible
 from wattloop.grid.nowait import NoWait
 from wattloop.meters.base import Reading
 from wattloop.sampler import Settlement, Snapshot
@@ -84,7 +84,7 @@ class Footprint:
         intensity: Where the carbon intensity of a moment comes from; nobody waits for it.
         pue: Power usage effectiveness of the site (>= 1).
         power_window_s: Shortest time over which power is averaged, in seconds; over less, a counter's refresh shows.
-        fallback: Used where the source has nothing to say from the beginning; without it the source must.
+        fallback: Used where the source has no value; without it, the source must have one to begin with.
         now: Wall-clock time, aware.
 
     Attributes:
@@ -105,7 +105,7 @@ class Footprint:
         fallback: Intensity | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._source = NoWait(intensity)
+        self._source = NoWait(intensity, fallback)
         self._pue = pue
         self._now = now
         self._power_window_s = power_window_s
@@ -312,6 +312,10 @@ class Footprint:
         """What each instrument may not have shown at the last snapshot, in joules."""
         return {channel: reading.edge_j for channel, reading in [*self._last.items()]}
 
+    def close(self) -> None:
+        """Ask for no more intensities; what is known stands."""
+        self._source.close()
+
     def land(self) -> None:
         """Let the last snapshot stand alone again: it was asked for, and the instruments answered."""
         self._bridged = Totals()
@@ -337,7 +341,7 @@ class Footprint:
     def _ask_intensity(self) -> None:
         try:
             intensity = self._source.at(self._now()) or self.intensity
-            if not 0.0 <= intensity.g_co2e_per_kwh < math.inf:
+            if not is_possible(intensity.g_co2e_per_kwh):
                 raise ValueError(f"{intensity.g_co2e_per_kwh} gCO2e/kWh")
             self.intensity = intensity
         except Exception as error:
