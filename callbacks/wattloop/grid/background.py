@@ -9,8 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-LINGER_S = 2.0
-"""How long the thread waits for the next job before it ends, in seconds."""
+NAME = "wattloop-grid"
 HANG_S = 15.0
 """A job that takes longer, in seconds, keeps its thread; the others get a new one."""
 
@@ -24,26 +23,25 @@ class Background:
     the first job, none soon after a run, and none that holds on to what a dropped source held.
 
     Args:
-        linger_s: How long to wait for the next job before the thread ends, in seconds.
         hang_s: How long a job may keep the others waiting, in seconds.
     """
 
-    def __init__(self, linger_s: float = LINGER_S, hang_s: float = HANG_S) -> None:
-        self._linger_s = linger_s
+    def __init__(self, hang_s: float = HANG_S) -> None:
         self._hang_s = hang_s
         self._wake = threading.Condition()
-        self._jobs: collections.deque[Job] = collections.deque()
+        self._jobs: collections.deque[tuple[Job, float]] = collections.deque()
         self._thread: threading.Thread | None = None
         self._busy_since_s: float | None = None
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job, linger_s: float = 0.0) -> None:
         """Have a job done; it must handle its own errors, and nobody waits for it.
 
         Args:
             job: Held until it is done.
+            linger_s: How long the thread waits for the next one before it ends, in seconds.
         """
         with self._wake:
-            self._jobs.append(job)
+            self._jobs.append((job, linger_s))
             self._wake.notify_all()
             self._staff()
 
@@ -59,7 +57,7 @@ class Background:
         hangs = since_s is not None and time.monotonic() - since_s > self._hang_s
         if self._jobs and (self._thread is None or hangs or not self._thread.is_alive()):
             self._busy_since_s = None
-            self._thread = threading.Thread(target=self._run, name="wattloop-grid", daemon=True)
+            self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
             try:
                 self._thread.start()
             except RuntimeError:  # no more threads, or the interpreter is ending: what is known has to do
@@ -67,19 +65,19 @@ class Background:
                 self._jobs.clear()
 
     def _run(self) -> None:
-        me = threading.current_thread()
+        me, linger_s = threading.current_thread(), 0.0
         while True:
             with self._wake:
                 if self._thread is not me:
                     return
                 self._busy_since_s = None
-                self._wake.wait_for(lambda: self._jobs or self._thread is not me, self._linger_s)
+                self._wake.wait_for(lambda: self._jobs or self._thread is not me, linger_s)
                 if self._thread is not me:
                     return
                 if not self._jobs:
                     self._thread = None
                     return
-                job = self._jobs.popleft()
+                job, linger_s = self._jobs.popleft()
                 self._busy_since_s = time.monotonic()
             with contextlib.suppress(BaseException):  # there is nobody here to tell, not even of an exit
                 job()
@@ -89,9 +87,9 @@ class Background:
 _shared = Background()
 
 
-def submit(job: Job) -> None:
+def submit(job: Job, linger_s: float = 0.0) -> None:
     """Have a job done in the process's one thread; see `Background.submit`."""
-    _shared.submit(job)
+    _shared.submit(job, linger_s)
 
 
 def tend() -> None:

@@ -17,6 +17,9 @@ log = logging.getLogger("wattloop")
 PATIENCE_S = 0.02
 """Longest wait for an answer, in seconds; a source that let us wait once is not waited for until it is quick again."""
 
+LINGER_S = 2.0
+"""How long the thread waits for the next question, in seconds: a sampler asks every second."""
+
 Series = Sequence[tuple[datetime, Intensity]]
 
 
@@ -119,7 +122,7 @@ class NoWait:
             finally:
                 self._asking.discard(question)
 
-        background.submit(work)
+        background.submit(work, LINGER_S)
         return True
 
     def _ask(self, time: datetime, done: threading.Event) -> None:

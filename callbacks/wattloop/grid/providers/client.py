@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import math
 import string
 import time
@@ -18,13 +19,25 @@ import msgspec
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from wattloop import __version__
+from wattloop.grid import background
 from wattloop.grid.providers.answer import NoAnswer
 
 LARGEST = 16 << 20
 """Bytes of the longest answer that is read."""
 LONGEST_RETRY_AFTER_S = 86_400.0
 
+LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy", "httpcore.socks")
+
 T = TypeVar("T")
+
+
+def _not_ours(record: logging.LogRecord) -> bool:
+    """Keep from the log what httpx says of every request of ours, and httpcore of what the answer's headers hold."""
+    return record.threadName != background.NAME
+
+
+for _name in LOGGERS:
+    logging.getLogger(_name).addFilter(_not_ours)
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):

@@ -185,10 +185,12 @@ class Live:
     def _ask(self) -> Answer:
         try:
             with Client(self._base_url, self._patience) as client:
-                return self._fetch(client, datetime.now(UTC))
+                answer = self._fetch(client, datetime.now(UTC))
+            self._mind(answer)
         except NoAnswer as trouble:
             self._trouble = str(trouble)
             raise
+        return answer
 
     def _nap(self, wait_s: float) -> None:
         end_s = monotonic() + wait_s
@@ -197,7 +199,7 @@ class Live:
                 raise _Unwanted
             sleep(min(left_s, NAP_S))
 
-    def _take(self, answer: Answer) -> None:
+    def _mind(self, answer: Answer) -> None:
         if answer.dropped and not self._dropping_said:
             self._dropping_said = True
             log.warning(
@@ -209,6 +211,8 @@ class Live:
             )
         if not answer.points:
             raise NoAnswer("there is no value in its answer that can be used")
+
+    def _take(self, answer: Answer) -> None:
         now = datetime.now(UTC)
         steps = [step for step in self._steps.steps if step.end > now - KEEP]
         for point in answer.points:
