@@ -263,7 +263,12 @@ class GridServer:
 
     def hangs(self) -> Respond:
         """Take the request and say nothing until the server ends."""
-        return lambda handler: (self._released.wait(), None)[1]
+
+        def hang(handler: Handler) -> None:
+            self._released.wait()
+            handler.close_connection = True
+
+        return hang
 
     def drips(self, interval_s: float) -> Respond:
         """Begin an answer that never ends: one byte after another."""
@@ -275,6 +280,7 @@ class GridServer:
             while not self._released.wait(interval_s):
                 handler.wfile.write(b" ")
                 handler.wfile.flush()
+            handler.close_connection = True
 
         return drip
 

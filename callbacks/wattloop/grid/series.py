@@ -149,7 +149,11 @@ class IntensitySeries:
         """
         known = self._steps.at(time)
         if known is None:
-            raise NotKnown(f"{self.source}: {self!r} has no value for {time.astimezone(UTC):{MINUTE}}")
+            first, last = self._steps.steps[0].start, self._steps.steps[-1].end
+            raise NotKnown(
+                f"{self.source}: its values are from {first:{MINUTE}} to {last:{MINUTE}}, "
+                f"none for {time.astimezone(UTC):{MINUTE}}"
+            )
         return known
 
     def forecast(self, start: datetime, end: datetime) -> Sequence[tuple[datetime, Intensity]] | None:
@@ -190,7 +194,7 @@ def _numbered(items: Iterable[Any]) -> list[Cell]:
         # Not a time, pandas calls a time, too; it equals nothing, itself included.
         if not isinstance(time, datetime) or time != time:
             raise ValueError(f"{where}: time {time!r} is not accepted; give a datetime")
-        cells.append((where, time, _read_value(where, value)))
+        cells.append((where, time, _checked(where, value)))
     return cells
 
 
@@ -280,15 +284,15 @@ def _read_time(where: str, text: str | None) -> datetime:
         raise ValueError(f"{where}: time {text!r} is not accepted; give ISO 8601, e.g. 2025-01-20T12:00Z") from None
 
 
-def _read_value(where: str, value: Any) -> float | None:
-    if isinstance(value, str):
-        if not value.strip():
-            return None
-        try:
-            value = float(value)
-        except ValueError:
-            raise ValueError(f"{where}: value {value!r} is not accepted; give {ACCEPTED}") from None
-    if value is None or value != value:
+def _read_value(where: str, text: str | None) -> float | None:
+    try:
+        return _checked(where, float(text)) if text and text.strip() else None
+    except ValueError:
+        raise ValueError(f"{where}: value {text!r} is not accepted; give {ACCEPTED}") from None
+
+
+def _checked(where: str, value: Any) -> float | None:
+    if value is None or (isinstance(value, float) and value != value):
         return None
     if not is_possible(value):
         raise ValueError(f"{where}: value {value!r} is not accepted; give {ACCEPTED}")
