@@ -7,6 +7,8 @@ import logging
 import math
 import os
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -574,6 +576,19 @@ def test_a_copy_in_this_process_is_the_same(server: GridServer, name: str) -> No
     source = PROVIDERS[name](server)
     assert copy.deepcopy({"intensity": source})["intensity"] is source
     assert copy.copy(source) is source
+
+
+# -- without the extra -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", ["httpx", "tenacity"])
+def test_without_what_it_needs_it_says_what_to_install(missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; import wattloop.grid; import wattloop.grid.providers"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stderr.strip().endswith(
+        "ImportError: live carbon intensity needs httpx and tenacity: pip install 'wattloop[grid]'"
+    )
 
 
 # -- arguments ---------------------------------------------------------------------------------------------------------

@@ -47,22 +47,23 @@ class Background:
 
     def tend(self) -> None:
         """Let those who still wait have a new thread, if the job before them hangs. Costs next to nothing."""
-        since_s = self._busy_since_s
-        if since_s is not None and self._jobs and time.monotonic() - since_s > self._hang_s:
+        if self._jobs and (self._thread is None or self._hangs):
             with self._wake:
                 self._staff()
 
-    def _staff(self) -> None:
+    @property
+    def _hangs(self) -> bool:
         since_s = self._busy_since_s
-        hangs = since_s is not None and time.monotonic() - since_s > self._hang_s
-        if self._jobs and (self._thread is None or hangs or not self._thread.is_alive()):
+        return since_s is not None and time.monotonic() - since_s > self._hang_s
+
+    def _staff(self) -> None:
+        if self._jobs and (self._thread is None or self._hangs or not self._thread.is_alive()):
             self._busy_since_s = None
             self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
             try:
                 self._thread.start()
-            except RuntimeError:  # no more threads, or the interpreter is ending: what is known has to do
+            except RuntimeError:  # no more threads, or the interpreter is ending: `tend` tries again
                 self._thread = None
-                self._jobs.clear()
 
     def _run(self) -> None:
         me, linger_s = threading.current_thread(), 0.0
