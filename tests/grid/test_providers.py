@@ -23,8 +23,14 @@ from fakes import grid_server as fake
 from fakes.grid_server import GridServer, g_co2e_per_kwh
 from wattloop.grid import Intensity, NotKnown, background
 from wattloop.grid.nowait import NoWait
-from wattloop.grid.providers import CarbonAwareSDK, ElectricityMaps, EnergiDataService, GBCarbonIntensity, WattTime
-from wattloop.grid.providers.client import Patience
+from wattloop.grid.providers import (
+    CarbonAwareSDK,
+    ElectricityMaps,
+    EnergiDataService,
+    GBCarbonIntensity,
+    Patience,
+    WattTime,
+)
 from wattloop.grid.providers.live import KEEP, Live
 
 QUICK = Patience(connect_s=5.0, read_s=5.0, whole_s=5.0, attempts=3, backoff_s=0.01, longest_wait_s=0.02)

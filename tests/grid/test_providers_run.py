@@ -20,8 +20,7 @@ from fakes.nvml import FakeNvml
 from wattloop import journal
 from wattloop.footprint import Footprint
 from wattloop.grid import IntensitySeries, NotKnown, resolve
-from wattloop.grid.providers import ElectricityMaps, GBCarbonIntensity, WattTime
-from wattloop.grid.providers.client import Patience
+from wattloop.grid.providers import ElectricityMaps, GBCarbonIntensity, Patience, WattTime
 from wattloop.grid.providers.live import Live
 from wattloop.meters.base import Reading
 from wattloop.run import Run

@@ -18,11 +18,12 @@ except ImportError as error:  # pragma: no cover
     raise ImportError("live carbon intensity needs httpx and tenacity: pip install 'wattloop[grid]'") from error
 
 from wattloop.grid.providers.carbon_aware import CarbonAwareSDK
+from wattloop.grid.providers.client import Patience
 from wattloop.grid.providers.electricity_maps import ElectricityMaps
 from wattloop.grid.providers.energidataservice import EnergiDataService
 from wattloop.grid.providers.gb import GBCarbonIntensity
 from wattloop.grid.providers.watttime import WattTime
 
-__all__ = ["CarbonAwareSDK", "ElectricityMaps", "EnergiDataService", "GBCarbonIntensity", "WattTime"]
+__all__ = ["CarbonAwareSDK", "ElectricityMaps", "EnergiDataService", "GBCarbonIntensity", "Patience", "WattTime"]
 
 del _httpx, _tenacity
