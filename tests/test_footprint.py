@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from wattloop.footprint import Footprint, Totals
 from wattloop.grid.intensity import ConstantIntensity, Intensity
+from wattloop.grid.series import IntensitySeries
 from wattloop.meters.base import Kind, Reading
 from wattloop.sampler import Snapshot
 
@@ -292,3 +293,26 @@ def test_what_a_late_instrument_did_not_see_is_filled_in_by_its_power_and_doubte
     assert footprint.totals.modelled_j == 300.0
     assert footprint.totals.uncertainty_j == 2.0 * (700.0 - 150.0)
     assert footprint.totals.duration_s == 3.0
+
+
+def test_looks_ahead_as_far_as_its_source_does() -> None:
+    now = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    hours = [(now + timedelta(hours=hour), 100.0 * (1 + hour)) for hour in (-1, 0, 1, 2)]
+    footprint = Footprint(IntensitySeries(hours), pue=1.5, now=lambda: now + timedelta(minutes=30))
+    ahead = footprint.ahead(5401.0)
+    assert [at_s for at_s, _ in ahead][-2:] == [1800.0, 5400.0]
+    assert [kg_per_joule * 3.6e6 for _, kg_per_joule in ahead][-2:] == pytest.approx([0.3, 0.45])
+    assert Footprint(ConstantIntensity(100.0, "a test")).ahead(5400.0) == []
+
+
+def test_a_source_that_cannot_look_ahead_costs_only_the_look() -> None:
+    class Blind:
+        instant = True
+
+        def at(self, time: datetime) -> Intensity:
+            return Intensity(100.0, "a test")
+
+        def forecast(self, start: datetime, end: datetime) -> None:
+            raise OSError("no")
+
+    assert Footprint(Blind()).ahead(5400.0) == []

@@ -94,7 +94,7 @@ def test_an_unknown_region(region: str) -> None:
 
 @pytest.mark.parametrize("region", [7, True, b"FR", ["FR"]])
 def test_a_region_that_is_no_text(region: Any) -> None:
-    assert refusal(region=region).startswith(f"region={region!r} is not accepted; give a country or state")
+    assert refusal(region=region).startswith(f"region={region!r} is not accepted; give a place by code or name")
 
 
 @pytest.mark.parametrize("budget", [2.0, 0, True, "2 kg", [2.0], False])

@@ -22,7 +22,7 @@ def test_oldest_environment_pins_the_lower_bounds() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     lines = list(project["dependencies"])
-    for name in ("lightning", "keras", "transformers", "tensorboard"):
+    for name in ("lightning", "keras", "transformers", "tensorboard", "grid"):
         lines += extras[name]
     bounds = {Requirement(line).name: next(iter(Requirement(line).specifier)).version for line in lines}
     pins = dict(re.findall(r"^([\w.-]+)==(.+)$", (ROOT / "tests" / "constraints-oldest.txt").read_text(), re.MULTILINE))

@@ -64,6 +64,7 @@ class Epilogue:
         with self._lock:
             if self._over.is_set() or self._pid != os.getpid():
                 return
+            self._session.close()
             if self._recorder is not None:
                 self._recorder.end(self._step, self._status)
             self._over.set()

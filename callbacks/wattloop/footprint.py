@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from wattloop.grid.intensity import CarbonIntensity, Intensity
+from wattloop.grid.intensity import CarbonIntensity, Intensity, is_possible
 from wattloop.grid.nowait import NoWait
 from wattloop.meters.base import Reading
 from wattloop.sampler import Settlement, Snapshot
 from wattloop.units import G_PER_KG, J_PER_KWH
 
 log = logging.getLogger("wattloop")
+
+LOOK_AHEAD_S = 7 * 86400.0
+"""Farthest that a forecast of carbon intensity is asked for, in seconds."""
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -84,7 +87,7 @@ class Footprint:
         intensity: Where the carbon intensity of a moment comes from; nobody waits for it.
         pue: Power usage effectiveness of the site (>= 1).
         power_window_s: Shortest time over which power is averaged, in seconds; over less, a counter's refresh shows.
-        fallback: Used where the source has nothing to say from the beginning; without it the source must.
+        fallback: Used where the source has no value; without it, the source must have one to begin with.
         now: Wall-clock time, aware.
 
     Attributes:
@@ -105,7 +108,7 @@ class Footprint:
         fallback: Intensity | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._source = NoWait(intensity)
+        self._source = NoWait(intensity, fallback)
         self._pue = pue
         self._now = now
         self._power_window_s = power_window_s
@@ -177,6 +180,23 @@ class Footprint:
     def kg_per_joule(self) -> float:
         """Emissions of a joule drawn now, in kg CO2e, PUE included."""
         return self._pue * self.intensity.g_co2e_per_kwh / G_PER_KG / J_PER_KWH
+
+    def ahead(self, duration_s: float) -> list[tuple[float, float]]:
+        """Return what a joule will emit, as far as the source looks ahead: seconds from now, and kg CO2e from then on.
+
+        Args:
+            duration_s: How far to look, in seconds.
+        """
+        now = self._now()
+        try:
+            series = self._source.forecast(now, now + timedelta(seconds=min(duration_s, LOOK_AHEAD_S)))
+            points = [((time - now).total_seconds(), one.g_co2e_per_kwh) for time, one in series or ()]
+        except Exception as error:
+            log.debug("no carbon intensity of the time to come: %r", error)
+            return []
+        if len(points) < 2 or not all(is_possible(g_co2e_per_kwh) for _, g_co2e_per_kwh in points):
+            return []
+        return [(at_s, self._pue * g_co2e_per_kwh / G_PER_KG / J_PER_KWH) for at_s, g_co2e_per_kwh in points]
 
     def take(self, snapshot: Snapshot) -> None:
         """Add what was spent since the snapshot before; a channel counts from when it is first seen."""
@@ -312,6 +332,10 @@ class Footprint:
         """What each instrument may not have shown at the last snapshot, in joules."""
         return {channel: reading.edge_j for channel, reading in [*self._last.items()]}
 
+    def close(self) -> None:
+        """Ask for no more intensities; what is known stands."""
+        self._source.close()
+
     def land(self) -> None:
         """Let the last snapshot stand alone again: it was asked for, and the instruments answered."""
         self._bridged = Totals()
@@ -337,7 +361,7 @@ class Footprint:
     def _ask_intensity(self) -> None:
         try:
             intensity = self._source.at(self._now()) or self.intensity
-            if not 0.0 <= intensity.g_co2e_per_kwh < math.inf:
+            if not is_possible(intensity.g_co2e_per_kwh):
                 raise ValueError(f"{intensity.g_co2e_per_kwh} gCO2e/kWh")
             self.intensity = intensity
         except Exception as error:

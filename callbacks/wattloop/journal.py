@@ -22,6 +22,7 @@ import msgspec
 
 from wattloop.budget import Budget
 from wattloop.footprint import Totals
+from wattloop.grid.intensity import Intensity
 
 log = logging.getLogger("wattloop")
 
@@ -75,6 +76,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="t
     Attributes:
         lost_kwh: The part of the totals whose work was lost.
         channels: How each was measured, by its name; None: as in the line before.
+        intensity: On whose word, and average or marginal, electricity is priced; None: as in the line before.
     """
 
     time: datetime = msgspec.field(default_factory=_now)
@@ -86,6 +88,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="t
     lost_kwh: float = 0.0
     session: int = 1
     channels: dict[str, str] | None = None
+    intensity: Intensity | None = None
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True, tag="epoch", tag_field="record"):

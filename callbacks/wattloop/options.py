@@ -11,7 +11,7 @@ import msgspec
 
 from wattloop.budget import Budget
 from wattloop.grid.intensity import CarbonIntensity, ConstantIntensity, Intensity, is_believable
-from wattloop.grid.regions import resolve, world
+from wattloop.grid.regions import Region, resolve, world
 from wattloop.meters import MeterOptions
 
 
@@ -19,9 +19,11 @@ class RunOptions(TypedDict, total=False):
     """Keyword options of `EmissionsCallback` and `track`; all are optional.
 
     Keys:
-        region: Place whose yearly carbon intensity is used: ISO country code or name, or a US state (``"US-CA"``).
-            Default: the world average, said once in a warning.
-        intensity: Carbon intensity in gCO2e/kWh (> 0), or any `CarbonIntensity`; goes before the region's.
+        region: Place whose yearly carbon intensity is used: ISO country code or name, US state (``"US-CA"``), Canadian
+            or Chinese province, bidding zone (``"SE3"``) or cloud region (``"gcp:europe-west9"``). Default: that of
+            the live provider, else the world average, said once in a warning.
+        intensity: Carbon intensity in gCO2e/kWh (> 0), an `IntensitySeries`, one of `wattloop.grid.providers` or any
+            other `CarbonIntensity`; goes before the region's.
         pue: Power usage effectiveness of the site (>= 1). Default 1.0, the devices alone.
         budget: What the run may spend.
         total_epochs: Epochs of the whole run (>= 1), where the framework does not know.
@@ -88,8 +90,10 @@ def validated(options: Mapping[str, Any]) -> Settings:
     intensity = options.get("intensity")
     given = intensity is not None
     if region is not None and not isinstance(region, str):
-        raise ValueError(f"region={region!r} is not accepted; give a country or state by code or name, e.g. 'FR'")
-    place = resolve(region) if region is not None else world()
+        raise ValueError(f"region={region!r} is not accepted; give a place by code or name, e.g. 'FR'")
+    nearest = getattr(intensity, "region", None)
+    own = nearest if isinstance(nearest, Region) else world()
+    place = resolve(region) if region is not None else own
     if intensity is None:
         intensity = place.intensity()
     elif isinstance(intensity, int | float) and not isinstance(intensity, bool):

@@ -71,6 +71,7 @@ class Recorder:
         self._tick_s = max(SHORTEST_TICK_INTERVAL_S, min(TICK_INTERVAL_S, TICK_READINGS * settings.interval_s))
         self._ticked_s = -math.inf
         self._channels: dict[str, str] | None = None
+        self._priced_by: tuple[str, str] | None = None
         self.step = 0
         self._epochs: collections.deque[_Epoch] = collections.deque()
 
@@ -109,18 +110,23 @@ class Recorder:
                 hosts=self._hosts or (platform.node(),),
             )
         )
-        self._ticked_s, self._channels = -math.inf, None
+        self._ticked_s, self._channels, self._priced_by = -math.inf, None, None
         self._journal = journal
 
     def tick(self, step: int, now_s: float) -> None:
-        """Record the totals every few seconds, and write out what has gathered; in the sampler's thread."""
+        """Record the totals every few seconds, and write out what has gathered; in the sampler's thread.
+
+        When the carbon intensity comes from elsewhere than before, that is recorded at once.
+        """
         self.step = step
         journal = self._journal
         if journal is None:
             return
         while self._epochs and now_s - self._epochs[0].end.time_s >= SETTLING_S:
             self._put_epoch(self._epochs.popleft())
-        if now_s - self._ticked_s >= self._tick_s:
+        intensity = self._session.intensity
+        priced_by = (intensity.source, intensity.kind)
+        if now_s - self._ticked_s >= self._tick_s or priced_by != self._priced_by:
             self._ticked_s = now_s
             ledger = self._ledger
             channels: dict[str, str] = {one.channel: one.method for one in self._session.channels}
@@ -129,14 +135,15 @@ class Recorder:
                     step=step,
                     phase=self._session.phase,
                     totals=_rounded(ledger.totals),
-                    g_co2e_per_kwh=self._session.intensity.g_co2e_per_kwh,
+                    g_co2e_per_kwh=intensity.g_co2e_per_kwh,
                     uncertainty_kwh=round(ledger.uncertainty_j / J_PER_KWH, 9),
                     lost_kwh=round(ledger.lost.kwh, 9),
                     session=ledger.sessions,
                     channels=channels if channels != self._channels else None,
+                    intensity=intensity if priced_by != self._priced_by else None,
                 )
             )
-            self._channels = channels
+            self._channels, self._priced_by = channels, priced_by
         journal.flush()
 
     def epoch(self, step: int, start: Border, end: Border, row: Mapping[str, float]) -> None:

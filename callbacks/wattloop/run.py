@@ -510,8 +510,9 @@ class Run:
         others = self._ledger.others
         session_j = footprint.totals.energy_j + others.totals.energy_j
         unseen = (footprint.edge_j + others.edge_j) / session_j if session_j > 0 else 0.0
+        ahead = footprint.ahead(remaining.duration_s.value)
         return forecast(
-            totals.energy_j, totals.kg_co2e, totals.duration_s, remaining, footprint.kg_per_joule, unseen=unseen
+            totals.energy_j, totals.kg_co2e, totals.duration_s, remaining, footprint.kg_per_joule, ahead, unseen
         )
 
     def metrics(self) -> dict[str, float]:

@@ -508,4 +508,4 @@ def test_no_gpu_and_no_counter_trains_on_a_model_and_says_so(
 
 
 def _burn(step: int) -> None:
-    sum(range(200_000))
+    sum(range(1_000_000))

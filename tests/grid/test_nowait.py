@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wattloop.grid.intensity import ConstantIntensity, Intensity
+from wattloop.grid.intensity import ConstantIntensity, Intensity, NotKnown
 from wattloop.grid.nowait import PATIENCE_S, NoWait
 
 NOW = datetime.now(UTC)
@@ -82,3 +82,62 @@ def test_its_errors_come_out() -> None:
         value(source)
     failing.fault = None
     assert value(source) == 3.0
+
+
+def test_one_thread_answers_every_question_and_ends_when_there_are_no_more() -> None:
+    threads = set()
+
+    class Watched(Source):
+        def at(self, time: datetime) -> Intensity:
+            threads.add(threading.current_thread())
+            return super().at(time)
+
+    sources = [NoWait(Watched()) for _ in range(3)]
+    for source in sources * 3:
+        until(lambda source=source: value(source) is not None)
+    (thread,) = threads
+    assert thread.daemon
+    until(lambda: not thread.is_alive())
+
+
+def test_one_that_says_it_is_instant_is_asked_in_place() -> None:
+    class Instant(Source):
+        instant = True
+
+        def at(self, time: datetime) -> Intensity:
+            assert threading.current_thread() is threading.main_thread()
+            return super().at(time)
+
+    assert value(NoWait(Instant())) == 1.0
+
+
+def test_where_one_has_no_value_the_fallback_stands_in_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    source = Source()
+    quiet = NoWait(source, Intensity(44.0, "France 2024"))
+    source.fault = NotKnown("the meter is off")
+    until(lambda: value(quiet) == 44.0)
+    assert [value(quiet) for _ in range(10)] == [44.0] * 10
+    source.fault = None
+    until(lambda: value(quiet) not in (None, 44.0))
+    quiet.close()
+    (record,) = caplog.records
+    assert record.message == "the meter is off; meanwhile the yearly value is used, 44 gCO2e/kWh (France 2024)"
+
+
+def test_its_forecast_comes_when_it_comes() -> None:
+    asked = threading.Event()
+
+    class Ahead(Source):
+        def forecast(self, start: Any, end: Any) -> Any:
+            asked.set()
+            assert self.free.wait(PATIENCE_OF_TESTS_S)
+            return ((start, Intensity(5.0, "a test")),)
+
+    slow = Ahead()
+    slow.free.clear()
+    source = NoWait(slow)
+    assert source.forecast(NOW, NOW) is None
+    assert asked.wait(PATIENCE_OF_TESTS_S)
+    assert source.forecast(NOW, NOW) is None
+    slow.free.set()
+    until(lambda: source.forecast(NOW, NOW) == ((NOW, Intensity(5.0, "a test")),))

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
 from numbers import Real
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import msgspec
 
 MAX_G_CO2E_PER_KWH = 2500.0
-"""Upper bound of a believable yearly value, in g CO2e/kWh: about twice the dirtiest national grid."""
+"""Upper bound of a believable value, in g CO2e/kWh: about twice the dirtiest national grid."""
 
 
 def is_believable(g_co2e_per_kwh: float) -> bool:
@@ -25,6 +25,35 @@ def is_believable(g_co2e_per_kwh: float) -> bool:
         (True, False, False)
     """
     return isinstance(g_co2e_per_kwh, Real) and 0.0 < g_co2e_per_kwh <= MAX_G_CO2E_PER_KWH
+
+
+def is_possible(g_co2e_per_kwh: object) -> bool:
+    """Tell whether a value can be the carbon intensity of a grid at one moment, in g CO2e/kWh.
+
+    Unlike that of a year it may be 0: where only direct emissions count, an hour of nothing but wind is published as
+    0, and so is the marginal kWh while wind or sun go to waste. It is never negative, nor above ``MAX_G_CO2E_PER_KWH``.
+
+    Args:
+        g_co2e_per_kwh: The value in question.
+
+    Example:
+        >>> is_possible(0.0), is_possible(-1.0), is_possible(float("nan")), is_possible(True)
+        (True, False, False, False)
+    """
+    is_number = isinstance(g_co2e_per_kwh, Real) and not isinstance(g_co2e_per_kwh, bool)
+    return is_number and 0.0 <= g_co2e_per_kwh <= MAX_G_CO2E_PER_KWH  # type: ignore[operator]
+
+
+class NotKnown(LookupError):
+    """A source has no value for that moment; the message says why, in words for the user.
+
+    Attributes:
+        pending: It was asked for the first time just now, and may well have one in a moment.
+    """
+
+    def __init__(self, why: str, *, pending: bool = False) -> None:
+        super().__init__(why)
+        self.pending = pending
 
 
 class Intensity(msgspec.Struct, frozen=True):
@@ -42,13 +71,20 @@ class Intensity(msgspec.Struct, frozen=True):
 
 
 class CarbonIntensity(Protocol):
-    """A source of carbon intensity over time."""
+    """A source of carbon intensity over time.
+
+    One that answers at once says so by an attribute ``instant = True``; any other is asked in the background, and its
+    last answer is used meanwhile.
+    """
 
     def at(self, time: datetime) -> Intensity:
         """Return the intensity that holds at a moment, at once and without the network.
 
         Args:
             time: The moment, as an aware datetime.
+
+        Raises:
+            NotKnown: It has no value for that moment; the yearly value of the run's region is used instead.
         """
         ...
 
@@ -80,6 +116,8 @@ class ConstantIntensity(msgspec.Struct, frozen=True, dict=True):
         >>> ConstantIntensity(56.0, "supplier's contract").at(datetime.now(UTC)).g_co2e_per_kwh
         56.0
     """
+
+    instant: ClassVar[bool] = True
 
     g_co2e_per_kwh: float
     source: str

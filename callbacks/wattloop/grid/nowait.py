@@ -1,52 +1,142 @@
-"""A source of carbon intensity that keeps nobody waiting, whatever it asks does."""
+"""A source of carbon intensity that keeps nobody waiting, whatever it asks does, and always has an answer."""
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
+from collections.abc import Sequence
 from datetime import datetime
 from time import monotonic
 
-from wattloop.grid.intensity import CarbonIntensity, ConstantIntensity, Intensity
+from wattloop.grid import background
+from wattloop.grid.intensity import CarbonIntensity, Intensity, NotKnown
+
+log = logging.getLogger("wattloop")
 
 PATIENCE_S = 0.02
 """Longest wait for an answer, in seconds; a source that let us wait once is not waited for until it is quick again."""
 
+LINGER_S = 2.0
+"""How long the thread waits for the next question, in seconds: a sampler asks every second."""
+
+Series = Sequence[tuple[datetime, Intensity]]
+
 
 class NoWait:
-    """Asks a source in a thread of its own, one question at a time, and hands out the last answer meanwhile.
+    """Asks a source in the background, one question at a time, and hands out the last answer meanwhile.
+
+    A source that is ``instant`` is asked in place. Where one has no value, the fallback stands in; that is said once.
 
     Args:
         source: What is asked.
+        fallback: The yearly value that stands in; None for none.
     """
 
-    def __init__(self, source: CarbonIntensity) -> None:
+    def __init__(self, source: CarbonIntensity, fallback: Intensity | None = None) -> None:
         self._source = source
-        self._thread: threading.Thread | None = None
-        self._answer: Intensity | Exception | None = None
+        self._fallback = fallback
+        self._instant = getattr(source, "instant", False) is True
+        self._answer: Intensity | BaseException | None = None
+        self._ahead: Series | None = None
+        self._asking: set[tuple[int, str]] = set()
         self._slow = False
+        self._said = False
+        self._pending: NotKnown | None = None
 
     def at(self, time: datetime) -> Intensity | None:
         """Return the intensity at a moment, or the last one known; None where none was ever given.
 
+        Args:
+            time: The moment, as an aware datetime.
+
         Raises:
             Exception: The source's own, if that was its last answer.
         """
-        if isinstance(self._source, ConstantIntensity):
-            return self._source.at(time)
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._ask, args=(time,), name="wattloop-grid", daemon=True)
-            self._thread.start()
-            if not self._slow:
-                self._thread.join(PATIENCE_S)
-                self._slow = self._thread.is_alive()
-        if isinstance(self._answer, Exception):
-            raise self._answer
-        return self._answer
+        try:
+            answer = self._source.at(time) if self._instant else self._asked(time)
+        except NotKnown as why:
+            self._pending = why if why.pending else None
+            if not why.pending:
+                self._say(why)
+            return self._fallback
+        self._pending = None
+        return answer
 
-    def _ask(self, time: datetime) -> None:
+    def forecast(self, start: datetime, end: datetime) -> Series | None:
+        """Return what the source expects of a period; of one that may block, what it said when last asked.
+
+        Args:
+            start: Begin of the period, as an aware datetime.
+            end: End of the period.
+        """
+        if self._instant:
+            return self._source.forecast(start, end)
+        self._submit("forecast", lambda: self._look_ahead(start, end))
+        return self._ahead
+
+    def close(self) -> None:
+        """Say what was used, if the source never came to answer; nobody asks it any more."""
+        if self._pending is not None:
+            self._say(self._pending)
+        rest = getattr(self._source, "rest", None)
+        if self._instant and callable(rest):
+            rest()
+
+    def _say(self, why: NotKnown) -> None:
+        if self._said:
+            return
+        self._said = True
+        if self._fallback is None:
+            log.warning("%s; the last carbon intensity known stays in use", why)
+            return
+        marginal = getattr(self._source, "kind", "average") == "marginal" and self._fallback.kind == "average"
+        log.warning(
+            "%s; meanwhile the yearly value%s is used, %.0f gCO2e/kWh (%s)",
+            why,
+            ", an average and not a marginal one," if marginal else "",
+            self._fallback.g_co2e_per_kwh,
+            self._fallback.source,
+        )
+
+    def _asked(self, time: datetime) -> Intensity | None:
+        done = threading.Event()
+        if self._submit("at", lambda: self._ask(time, done)) and not self._slow:
+            self._slow = not done.wait(PATIENCE_S)
+        answer = self._answer
+        if isinstance(answer, BaseException):
+            raise answer if isinstance(answer, Exception) else RuntimeError(repr(answer))
+        return answer
+
+    def _submit(self, what: str, job: background.Job) -> bool:
+        """Ask, unless that question is still open; one that was open when this process was forked is not."""
+        question = (os.getpid(), what)
+        if question in self._asking:
+            background.tend()
+            return False
+        self._asking.add(question)
+
+        def work() -> None:
+            try:
+                job()
+            finally:
+                self._asking.discard(question)
+
+        background.submit(work, LINGER_S)
+        return True
+
+    def _ask(self, time: datetime, done: threading.Event) -> None:
         asked_s = monotonic()
         try:
             self._answer = self._source.at(time)
-        except Exception as error:
+        except BaseException as error:
             self._answer = error
         self._slow = monotonic() - asked_s > PATIENCE_S
+        self._asking.discard((os.getpid(), "at"))
+        done.set()
+
+    def _look_ahead(self, start: datetime, end: datetime) -> None:
+        try:
+            self._ahead = self._source.forecast(start, end)
+        except Exception:
+            self._ahead = None
