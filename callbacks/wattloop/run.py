@@ -234,7 +234,8 @@ class Run:
             self._job.fail()
         if self.running:
             answered = self.refresh()
-            self._mind_silence(SILENCE_S / 10)
+            never = self._footprint is not None and not self._footprint.time_s
+            self._mind_silence(0.001 if never else SILENCE_S / 10)
             self._leave(status, answered)
 
     def conclude(self) -> None:
