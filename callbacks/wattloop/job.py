@@ -57,6 +57,7 @@ class Job:
         self.agreed = self.others = Share()
         self.step = 0.0
         self._peers: list[Peer] = []
+        self._channels_j: dict[str, float] = {}  # that make up this rank's part of `agreed`
         self._claims: Claims | None = None
         self._ended = self._uneven = False
         self._epochs = 0
@@ -108,6 +109,7 @@ class Job:
         first = self.ranks.rank == 0
         news = session.claims is not None and any(one.channel not in session.claims for one in session.channels)
         own = share_of(session, step, before if first else Totals(), stop, news)
+        self._channels_j = session.channels_j
         try:
             agreed = Share(*self.ranks.sum(msgspec.structs.astuple(own)))
             if agreed.news:
@@ -180,7 +182,7 @@ class Job:
         if self._claims is None:
             return {}
         gpus = {reading.channel for reading in session.channels if reading.kind == "gpu"}
-        mine = {self._named(channel, channel in gpus): energy_j for channel, energy_j in session.channels_j.items()}
+        mine = {self._named(channel, channel in gpus): energy_j for channel, energy_j in self._channels_j.items()}
         try:
             ranks = self.ranks.gather(mine)
         except Exception as error:
@@ -190,7 +192,7 @@ class Job:
         for rank, channels_j in enumerate(ranks):
             for channel, energy_j in channels_j.items() if rank != self.ranks.rank else ():
                 sums_j[channel] = sums_j.get(channel, 0.0) + energy_j
-        # Some may have been read once more since the exchange.
+        # The sampler may have read between a share and its channels.
         all_j = sum(sums_j.values())
         scale = self.others.totals.energy_j / all_j if all_j > 0 else 0.0
         return {channel: scale * energy_j for channel, energy_j in sums_j.items()}

@@ -117,10 +117,31 @@ def test_a_data_set_without_length_is_counted_in_its_first_epoch(
 
 
 def test_a_run_of_unknown_length_has_no_forecast(front: Lightning, fake_nvml: FakeNvml, tmp_path: Path) -> None:
+    class Enough(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            trainer.should_stop = trainer.global_step >= 60
+
     callback = EmissionsCallback(region="FR", interval_s=0.02)
-    fit(front, tmp_path, max_epochs=-1, max_time={"seconds": 1}, callbacks=[callback], work=lambda: time.sleep(0.01))
+    fit(front, tmp_path, max_epochs=-1, callbacks=[callback, Enough()], work=lambda: time.sleep(0.01))
     assert callback.run.total_steps is None
     assert callback.run.forecast() is None
+
+
+def test_a_run_that_ends_by_the_clock_is_forecast(front: Lightning, fake_nvml: FakeNvml, tmp_path: Path) -> None:
+    forecasts = []
+
+    class Look(pl.Callback):
+        def on_train_batch_end(self, *args: Any) -> None:
+            forecasts.append(callback.run.forecast())
+
+    callback = EmissionsCallback(region="FR", interval_s=0.02)
+    work = {"work": lambda: time.sleep(0.01)}
+    fit(front, tmp_path, max_epochs=-1, max_time={"seconds": 2}, callbacks=[callback, Look()], **work)
+    assert callback.run.total_steps is None
+    halfway = forecasts[len(forecasts) // 2]
+    assert halfway is not None
+    assert halfway.duration_s == pytest.approx(callback.run.totals.duration_s, rel=0.15)
+    assert halfway.kwh == pytest.approx(callback.run.totals.kwh, rel=0.15)
 
 
 def test_a_budget_stop_waits_for_the_optimizer_and_can_be_resumed_where_it_stopped(
