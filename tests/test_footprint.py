@@ -57,7 +57,24 @@ def test_a_channel_counts_from_when_it_is_first_seen() -> None:
     assert footprint.totals == Totals()
     footprint.take(Snapshot(10.0, (gpu(9 * KWH), channel("cpu:0", "cpu", 100 * KWH))))
     footprint.take(Snapshot(20.0, (gpu(9 * KWH), channel("cpu:0", "cpu", 101 * KWH))))
-    assert footprint.totals == Totals(gpu_j=2 * KWH, cpu_j=KWH, kg_co2e=pytest.approx(1.5), duration_s=20.0)
+    assert footprint.totals == Totals(gpu_j=2 * KWH, cpu_j=KWH, kg_co2e=pytest.approx(1.5), duration_s=20.0, gpu_s=20.0)
+
+
+def test_every_gpu_is_reserved_for_as_long_as_it_is_counted_and_those_of_other_ranks_are_not() -> None:
+    footprint = Footprint(ConstantIntensity(500.0, "a test"))
+    footprint.claims = {}
+
+    def take(second: float, *names: str) -> float:
+        footprint.take(Snapshot(second, tuple(channel(name, "gpu", 0.0) for name in names)))
+        return footprint.totals.gpu_s
+
+    assert take(0.0, "GPU-a", "GPU-b") == 0.0
+    assert take(10.0, "GPU-a", "GPU-b") == 0.0, "nobody knows yet whose they are"
+    footprint.claims = {"GPU-a": True, "GPU-b": False}
+    assert take(20.0, "GPU-a", "GPU-b", "GPU-c") == 20.0
+    footprint.claims = {"GPU-a": True, "GPU-b": False, "GPU-c": True}
+    assert take(30.0, "GPU-a", "GPU-b", "GPU-c") == 40.0
+    assert footprint.totals.duration_s == 30.0
 
 
 def test_memory_and_platform_count_beside_the_cpu() -> None:
@@ -242,7 +259,7 @@ def test_the_mean_power_stands_in_for_instruments_that_are_silent_until_they_ans
     footprint.phase = "train"
     assert footprint.bridge(14.0) == 100.0
     totals = footprint.totals
-    assert (totals.energy_j, totals.modelled_j, totals.duration_s) == (1700.0, 1000.0, 14.0)
+    assert (totals.energy_j, totals.modelled_j, totals.duration_s, totals.gpu_s) == (1700.0, 1000.0, 14.0, 14.0)
     assert totals.kg_co2e == pytest.approx(1700.0 / KWH * 1.2 * 0.5)
     assert totals.uncertainty_j == 3000.0  # it has been seen to draw 400 W
     assert footprint.phases_j == {"startup": 700.0, "train": 1000.0}
@@ -250,7 +267,8 @@ def test_the_mean_power_stands_in_for_instruments_that_are_silent_until_they_ans
     footprint.take(Snapshot(14.5, (gpu(1000.0),)))
     assert footprint.totals.energy_j == 1700.0, "what was shown does not fall by itself"
     footprint.take(Snapshot(15.0, (gpu(1800.0),)))
-    assert footprint.totals == Totals(gpu_j=1800.0, kg_co2e=pytest.approx(1800.0 / KWH * 1.2 * 0.5), duration_s=15.0)
+    kg_co2e = pytest.approx(1800.0 / KWH * 1.2 * 0.5)
+    assert footprint.totals == Totals(gpu_j=1800.0, kg_co2e=kg_co2e, duration_s=15.0, gpu_s=15.0)
     assert footprint.phases_j == {"startup": 700.0, "train": 1100.0}
 
 
@@ -292,7 +310,7 @@ def test_what_a_late_instrument_did_not_see_is_filled_in_by_its_power_and_doubte
     assert footprint.totals.energy_j == 150.0 + 2.0 * 150.0
     assert footprint.totals.modelled_j == 300.0
     assert footprint.totals.uncertainty_j == 2.0 * (700.0 - 150.0)
-    assert footprint.totals.duration_s == 3.0
+    assert (footprint.totals.duration_s, footprint.totals.gpu_s) == (3.0, 3.0)
 
 
 def test_looks_ahead_as_far_as_its_source_does() -> None:

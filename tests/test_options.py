@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wattloop.budget import Budget
+from wattloop.embodied import Embodied
 from wattloop.grid.intensity import Intensity
 from wattloop.meters import MeterOptions
 from wattloop.options import RunOptions, validated
 from wattloop.run import Run
 
-RANGES = {"pue": "a number from 1 to 10", "interval_s": "a number from 0.01 to 60"}
+RANGES = {"pue": "a number from 1 to 10", "net_share": "a number from 0 to 1", "interval_s": "a number from 0.01 to 60"}
 COUNTS = ("total_epochs", "total_steps", "log_every_n_steps")
 PATHS = ("log_dir", "powercap_root")
 HUGE = 10**400
@@ -45,6 +46,7 @@ NO_NUMBERS = [-1, math.nan, math.inf, -math.inf, HUGE, -HUGE, "1.2", None, [1.0]
     ("name", "value"),
     [
         *(("pue", value) for value in (0.999, 0, 0.0, 10.01, True, *NO_NUMBERS)),
+        *(("net_share", value) for value in (-0.001, 1.001, 50, True, *NO_NUMBERS)),
         *(("interval_s", value) for value in (0, 0.0, 0.009, 60.1, True, False, *NO_NUMBERS)),
     ],
 )
@@ -107,6 +109,13 @@ def test_a_budget_without_a_sense(value: float) -> None:
     assert f"kg_co2e={value!r} is not accepted" in refusal(budget={"kg_co2e": value})
 
 
+@pytest.mark.parametrize("embodied", [164.0, 0, True, "164 kg", [164.0], False])
+def test_embodied_emissions_that_are_none(embodied: Any) -> None:
+    assert refusal(embodied=embodied) == (
+        f"embodied={embodied!r} is not accepted; give an Embodied, e.g. Embodied(lifetime_years=5.0)"
+    )
+
+
 @pytest.mark.parametrize("value", [1, 0, "no", "True", [], 1.0])
 def test_a_yes_or_no_that_is_neither(value: Any) -> None:
     assert refusal(modelled_cpu=value) == f"modelled_cpu={value!r} is not accepted; give True or False"
@@ -164,6 +173,16 @@ def test_any_source_of_intensity_is_taken_as_it_is() -> None:
     assert validated({"intensity": grid}).intensity is grid
 
 
+def test_emissions_are_gross_and_operational_if_nothing_else_is_asked_for() -> None:
+    assert (validated({}).net_share, validated({}).embodied) == (0.0, None)
+    assert validated({"net_share": 1, "embodied": Embodied()}).net_share == 1.0
+
+
+@pytest.mark.parametrize("embodied", [Embodied(devices=2), {"devices": 2}])
+def test_embodied_emissions_may_come_as_a_mapping(embodied: Any) -> None:
+    assert validated({"embodied": embodied}).embodied == Embodied(devices=2)
+
+
 @pytest.mark.parametrize("budget", [Budget(kwh=2.0), {"kwh": 2.0}])
 def test_a_budget_may_come_as_a_mapping(budget: Any) -> None:
     assert validated({"budget": budget}).budget == Budget(kwh=2.0)
@@ -175,7 +194,7 @@ def test_paths_may_be_path_objects(tmp_path: Path) -> None:
 
 
 def test_none_means_not_given_where_none_is_a_default() -> None:
-    names = ("budget", "total_epochs", "total_steps", "log_dir", "log_every_n_steps", "region", "intensity")
+    names = ("budget", "embodied", "total_epochs", "total_steps", "log_dir", "log_every_n_steps", "region", "intensity")
     assert validated(dict.fromkeys(names)) == validated({})
 
 

@@ -24,6 +24,7 @@ from fakes.nvml import FakeNvml
 from fakes.powercap import Powercap
 from wattloop import journal
 from wattloop.budget import Budget
+from wattloop.embodied import Embodied
 from wattloop.footprint import Totals
 from wattloop.grid.intensity import Intensity
 from wattloop.run import Run
@@ -174,6 +175,37 @@ def test_every_gpu_and_the_cpu_are_told_apart(fake_nvml: FakeNvml, new: NewRun, 
     assert (run.channels_j["cpu:0"], run.channels_j["dram:0"]) == (10.0, 2.0)
     assert run.channels_j["GPU-b"] == pytest.approx(4 * run.channels_j["GPU-a"], rel=0.02)
     assert sum(run.channels_j.values()) == pytest.approx(run.totals.energy_j)
+
+
+def test_net_and_embodied_emissions_are_told_over_all_sessions_apart_from_what_is_logged(
+    fake_nvml: FakeNvml, new: NewRun, tmp_path: Path
+) -> None:
+    """Two GPUs in the first session and one in the second."""
+    embodied = Embodied(kg_co2e_per_device=365 * 86_400.0, lifetime_years=1.0)  # a kg for every second of a GPU
+    run = new(intensity=400.0, net_share=0.75, embodied=embodied, log_dir=tmp_path)
+    high_s = 0.0
+    for gpus in (2, 1):
+        fake_nvml.reset(f"devices={gpus}")
+        t0 = time.monotonic()
+        run.start(framework="test")
+        settle(run)
+        train(run, seconds=0.02)
+        row = run.metrics()
+        run.finish()
+        assert run.settle(PATIENCE_S)
+        until(lambda: not sampler_threads())
+        high_s += gpus * (time.monotonic() - t0)
+    records = recorded(run, tmp_path)
+    end, starts = records[-1], [record for record in records if isinstance(record, journal.Start)]
+    assert isinstance(end, journal.End)
+    assert run.kg_co2e_embodied is not None
+    assert 2 * 0.02 + 0.02 <= run.kg_co2e_embodied <= high_s
+    assert run.kg_co2e_net == pytest.approx(run.totals.energy_j / KWH * 0.4 * 0.25)
+    assert (end.kg_co2e_net, end.kg_co2e_embodied) == (run.kg_co2e_net, run.kg_co2e_embodied)
+    assert [(start.net_share, start.embodied) for start in starts] == [(0.75, embodied)] * 2
+    assert row["emissions/kg_co2e"] == pytest.approx(row["energy/kwh"] * 0.4)
+    assert not [name for name in row if "net" in name or "embodied" in name]
+    assert re.search(r"CO2e \(net [\d.]+ m?g CO2e, embodied [\d.]+ k?g CO2e apart\); 1 steps", run.summary())
 
 
 def test_an_exception_in_a_phase_passes_and_ends_it(new: NewRun) -> None:

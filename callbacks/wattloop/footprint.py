@@ -31,6 +31,7 @@ class Totals(msgspec.Struct, frozen=True):
         uncertainty_j: What is not known of the energy, in joules, without the two ends of the span.
         kg_co2e: Emissions in kg CO2e, PUE included.
         duration_s: Length of the span, in seconds.
+        gpu_s: For how long GPUs were reserved, busy or not, in seconds, added up over all of them.
     """
 
     gpu_j: float = 0.0
@@ -39,6 +40,7 @@ class Totals(msgspec.Struct, frozen=True):
     uncertainty_j: float = 0.0
     kg_co2e: float = 0.0
     duration_s: float = 0.0
+    gpu_s: float = 0.0
 
     @property
     def energy_j(self) -> float:
@@ -64,6 +66,7 @@ class Totals(msgspec.Struct, frozen=True):
             self.uncertainty_j + other.uncertainty_j,
             self.kg_co2e + other.kg_co2e,
             self.duration_s + other.duration_s,
+            self.gpu_s + other.gpu_s,
         )
 
     def __sub__(self, other: Totals) -> Totals:
@@ -74,6 +77,7 @@ class Totals(msgspec.Struct, frozen=True):
             -other.uncertainty_j,
             -other.kg_co2e,
             -other.duration_s,
+            -other.gpu_s,
         )
 
 
@@ -119,6 +123,7 @@ class Footprint:
         self._answered_s: float | None = None
         self.began_s = math.inf
         self._unseen: dict[str, tuple[float, float]] = {}
+        self._gpu_counted_s: dict[str, float] = {}
         self.start_edges_j: dict[str, float] = {}
         self._warned = False
         self._taken = self._bridged = Totals()
@@ -201,14 +206,14 @@ class Footprint:
     def take(self, snapshot: Snapshot) -> None:
         """Add what was spent since the snapshot before; a channel counts from when it is first seen."""
         self._ask_intensity()
-        gpu_j = cpu_j = modelled_j = uncertainty_j = 0.0
+        gpu_j = cpu_j = modelled_j = uncertainty_j = gpu_s = 0.0
         middle_s = snapshot.time_s + snapshot.took_s / 2
         weighted_s = 0.0
         claims = self.claims
         for reading in snapshot.readings:
             mine = True if claims is None else claims.get(reading.channel)
             if mine is False:
-                for known in (self._last, self._unseen, self.start_edges_j):
+                for known in (self._last, self._unseen, self.start_edges_j, self._gpu_counted_s):
                     known.pop(reading.channel, None)
                 continue
             read_s = middle_s if math.isnan(reading.time_s) else reading.time_s
@@ -216,6 +221,7 @@ class Footprint:
             if before is None:
                 self.start_edges_j[reading.channel] = reading.edge_j
                 self._unseen[reading.channel] = (read_s - self.began_s, read_s)
+                self._gpu_counted_s[reading.channel] = min(read_s, self.began_s)
             elif mine is None:
                 continue
             else:
@@ -225,7 +231,12 @@ class Footprint:
                     energy_j += unseen_j
                     modelled_j += unseen_j
                     uncertainty_j += doubt_j
-                gpu_j, cpu_j = (gpu_j + energy_j, cpu_j) if reading.kind == "gpu" else (gpu_j, cpu_j + energy_j)
+                if reading.kind == "gpu":
+                    gpu_j += energy_j
+                    gpu_s += read_s - self._gpu_counted_s[reading.channel]
+                    self._gpu_counted_s[reading.channel] = read_s
+                else:
+                    cpu_j += energy_j
                 weighted_s += energy_j * read_s
                 self._add_to(self._channels_j, reading.channel, energy_j)
                 modelled_j += reading.modelled_j - before.modelled_j
@@ -239,7 +250,8 @@ class Footprint:
         duration_s = 0.0 if self._answered_s is None else answered_s - self._answered_s
         self._last_s, self._answered_s = snapshot.time_s, answered_s
         energy_j = gpu_j + cpu_j
-        self._taken += Totals(gpu_j, cpu_j, modelled_j, uncertainty_j, energy_j * self.kg_per_joule, duration_s)
+        kg_co2e = energy_j * self.kg_per_joule
+        self._taken += Totals(gpu_j, cpu_j, modelled_j, uncertainty_j, kg_co2e, duration_s, gpu_s)
         self._add_to(self._phases_j, self.phase, energy_j)
         self._add_to(self._phases_s, self.phase, duration_s)
         if claims != self._claims_taken:
@@ -317,7 +329,8 @@ class Footprint:
         gap_j, gpu_share = mean_w * gap_s, taken.gpu_j / taken.energy_j if taken.energy_j else 1.0
         doubt_j = max(mean_w, self._peak_w - mean_w) * gap_s
         parts_j = (gpu_share * gap_j, (1 - gpu_share) * gap_j, gap_j, doubt_j)
-        bridged = taken + Totals(*parts_j, gap_j * self.kg_per_joule, gap_s)
+        gpus = taken.gpu_s / taken.duration_s if taken.duration_s else 0.0
+        bridged = taken + Totals(*parts_j, gap_j * self.kg_per_joule, gap_s, gpus * gap_s)
         if bridged.energy_j >= self._bridged.energy_j:
             self._bridged = bridged
         return mean_w

@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from wattloop.budget import Budget
+from wattloop.embodied import Embodied
 from wattloop.footprint import Totals
 from wattloop.grid.intensity import Intensity
 
@@ -47,6 +48,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start", tag_field="r
         interval_s: Longest time between two lines, in seconds, as long as the instruments answer; 0 if not known.
         world_size: Ranks that measure together.
         hosts: Names of the hosts they are on.
+        net_share: Share of the energy matched by clean energy; all emissions of the record are gross, but `End`'s net.
+        embodied: By what the devices' embodied emissions are shared out; None where they are not told.
     """
 
     format: int = FORMAT
@@ -68,6 +71,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start", tag_field="r
     interval_s: float = 0.0
     world_size: int = 1
     hosts: tuple[str, ...] = ()
+    net_share: float = 0.0
+    embodied: Embodied | None = None
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="tick", tag_field="record"):
@@ -115,7 +120,13 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop", tag_field="rec
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="record"):
-    """The run, or this session of it, ended; all of its energy, by phase and by channel (GPU, CPU package, memory)."""
+    """The run, or this session of it, ended; all of its energy, by phase and by channel (GPU, CPU package, memory).
+
+    Attributes:
+        kg_co2e_net: The whole run's emissions in kg CO2e, less what was matched by clean energy; None: no share given.
+        kg_co2e_embodied: The run's part of what making its devices emitted, in kg CO2e, in no other figure; None: not
+            given, or no device to share it out by.
+    """
 
     time: datetime = msgspec.field(default_factory=_now)
     step: int
@@ -126,6 +137,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="recor
     channels_j: dict[str, float] = {}
     lost: Totals = Totals()
     session: int = 1
+    kg_co2e_net: float | None = None
+    kg_co2e_embodied: float | None = None
 
 
 Record = Start | Tick | Epoch | Stop | End

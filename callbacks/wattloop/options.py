@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from wattloop.budget import Budget
+from wattloop.embodied import Embodied
 from wattloop.grid.intensity import CarbonIntensity, ConstantIntensity, Intensity, is_believable
 from wattloop.grid.regions import Region, resolve, world
 from wattloop.meters import MeterOptions
@@ -25,6 +26,10 @@ class RunOptions(TypedDict, total=False):
         intensity: Carbon intensity in gCO2e/kWh (> 0), an `IntensitySeries`, one of `wattloop.grid.providers` or any
             other `CarbonIntensity`; goes before the region's.
         pue: Power usage effectiveness of the site (>= 1). Default 1.0, the devices alone.
+        net_share: Share of the energy (0-1) that is matched by clean energy hour by hour: net emissions are the gross
+            ones times ``1 - net_share`` (Patterson et al. 2021, arXiv 2104.10350). All that is logged, and the budget,
+            stay gross. Default 0, which is none given.
+        embodied: By what the emissions of making the devices are shared out, which are told apart. Default: not told.
         budget: What the run may spend.
         total_epochs: Epochs of the whole run (>= 1), where the framework does not know.
         total_steps: Steps of the whole run (>= 1), where the framework does not know.
@@ -41,6 +46,8 @@ class RunOptions(TypedDict, total=False):
     region: str
     intensity: float | CarbonIntensity
     pue: float
+    net_share: float
+    embodied: Embodied | None
     budget: Budget | None
     total_epochs: int | None
     total_steps: int | None
@@ -59,6 +66,8 @@ class Settings(msgspec.Struct, frozen=True):
     intensity: CarbonIntensity
     fallback: Intensity
     pue: float
+    net_share: float
+    embodied: Embodied | None
     budget: Budget | None
     total_epochs: int | None
     total_steps: int | None
@@ -106,11 +115,18 @@ def validated(options: Mapping[str, Any]) -> Settings:
         budget = Budget(**budget)
     if budget is not None and not isinstance(budget, Budget):
         raise ValueError(f"budget={budget!r} is not accepted; give a Budget, e.g. Budget(kg_co2e=2.0)")
+    embodied = options.get("embodied")
+    if isinstance(embodied, Mapping):
+        embodied = Embodied(**embodied)
+    if embodied is not None and not isinstance(embodied, Embodied):
+        raise ValueError(f"embodied={embodied!r} is not accepted; give an Embodied, e.g. Embodied(lifetime_years=5.0)")
     return Settings(
         region=place.code if region is not None or not given else "",
         intensity=intensity,
         fallback=Intensity(place.g_co2e_per_kwh, place.intensity().source),
         pue=_number(options, "pue", 1.0, 1.0, 10.0),
+        net_share=_number(options, "net_share", 0.0, 0.0, 1.0),
+        embodied=embodied,
         budget=budget,
         total_epochs=_count(options, "total_epochs"),
         total_steps=_count(options, "total_steps"),

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from wattloop import __version__
+from wattloop.beside import beside
 from wattloop.footprint import Footprint, Totals
 from wattloop.journal import End, Epoch, Journal, Record, Start, Stop, Tick
 from wattloop.ledger import Border, Ledger
@@ -108,6 +109,8 @@ class Recorder:
                 interval_s=self._tick_s + settings.interval_s,
                 world_size=self._world_size,
                 hosts=self._hosts or (platform.node(),),
+                net_share=settings.net_share,
+                embodied=settings.embodied,
             )
         )
         self._ticked_s, self._channels, self._priced_by = -math.inf, None, None
@@ -176,18 +179,21 @@ class Recorder:
         """Record the end of the session and close the journal."""
         while self._epochs:
             self._put_epoch(self._epochs.popleft())
-        ledger = self._ledger
+        ledger, totals = self._ledger, self._ledger.totals
+        apart = beside(totals, self._settings)
         uncertainty_kwh = ledger.uncertainty_j / J_PER_KWH
         self._put(
             End(
                 step=step,
                 status=status,
-                totals=ledger.totals,
+                totals=totals,
                 uncertainty_kwh=uncertainty_kwh,
                 phases_j=ledger.phases_j,
                 channels_j=ledger.channels_j,
                 lost=ledger.lost,
                 session=ledger.sessions,
+                kg_co2e_net=apart.kg_co2e_net,
+                kg_co2e_embodied=apart.kg_co2e_embodied,
             )
         )
         self.close()

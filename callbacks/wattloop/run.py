@@ -13,6 +13,7 @@ from typing import Any, Unpack
 
 import msgspec
 
+from wattloop.beside import beside
 from wattloop.epilogue import Epilogue, conclude
 from wattloop.footprint import Footprint, Totals
 from wattloop.forecast import Forecast, forecast
@@ -478,6 +479,16 @@ class Run:
         return self._ledger.lost
 
     @property
+    def kg_co2e_net(self) -> float | None:
+        """Emissions so far less what was matched by clean energy, in kg CO2e; None without `net_share`."""
+        return beside(self.totals, self.settings).kg_co2e_net
+
+    @property
+    def kg_co2e_embodied(self) -> float | None:
+        """The run's part so far of what making its devices emitted, in kg CO2e; None without `embodied` or devices."""
+        return beside(self.totals, self.settings).kg_co2e_embodied
+
+    @property
     def phases_j(self) -> dict[str, float]:
         """Energy by phase so far, in joules."""
         return self._ledger.phases_j
@@ -531,8 +542,8 @@ class Run:
         lost = f", {self.lost.kwh / totals.kwh:.1%} of it lost work" if self.lost.kwh > 0 else ""
         return (
             f"{format_energy(totals.kwh)} ± {format_energy(self.uncertainty_kwh)}"
-            f" ({totals.measured_fraction:.0%} measured{lost}), {format_co2e(totals.kg_co2e)};"
-            f" {self.steps_done} steps in {totals.duration_s:.0f} s"
+            f" ({totals.measured_fraction:.0%} measured{lost}), {format_co2e(totals.kg_co2e)}"
+            f"{beside(totals, self.settings)}; {self.steps_done} steps in {totals.duration_s:.0f} s"
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ class Share(msgspec.Struct, frozen=True):
     """What some ranks have spent in this session, and what else is summed with it: the payload of the collective.
 
     Attributes:
-        gpu_j: As in `Totals`, and so on to `kg_co2e`.
+        gpu_j: As in `Totals`, and so on to `gpu_s`.
         edge_j: What the instruments may not have shown yet, in joules.
         power_w: Mean power of late, in watts.
         startup_j: Energy of the phase, in joules, and so on to `other_j`, which holds all further phases.
@@ -30,6 +30,7 @@ class Share(msgspec.Struct, frozen=True):
     modelled_j: float = 0.0
     uncertainty_j: float = 0.0
     kg_co2e: float = 0.0
+    gpu_s: float = 0.0
     edge_j: float = 0.0
     power_w: float = 0.0
     startup_j: float = 0.0
@@ -45,8 +46,8 @@ class Share(msgspec.Struct, frozen=True):
 
     @property
     def totals(self) -> Totals:
-        """What was spent; the ranks' time is not added up."""
-        return Totals(self.gpu_j, self.cpu_j, self.modelled_j, self.uncertainty_j, self.kg_co2e)
+        """What was spent; the ranks' time is not added up, that of their GPUs is."""
+        return Totals(self.gpu_j, self.cpu_j, self.modelled_j, self.uncertainty_j, self.kg_co2e, gpu_s=self.gpu_s)
 
     @property
     def before(self) -> Totals:
@@ -85,6 +86,7 @@ def share_of(session: Footprint, step: int, before: Totals, stop: bool, news: bo
         modelled_j=totals.modelled_j,
         uncertainty_j=totals.uncertainty_j,
         kg_co2e=totals.kg_co2e,
+        gpu_s=totals.gpu_s,
         edge_j=session.edge_j,
         power_w=session.power_w,
         step_joules=step * totals.energy_j,

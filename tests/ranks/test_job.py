@@ -100,6 +100,7 @@ def test_all_ranks_hold_the_same_sum_and_know_what_is_not_their_own() -> None:
     for rank, (job, own) in enumerate(found):
         assert own.gpu_j == 100.0 * (rank + 1)
         assert (job.agreed.gpu_j, job.others.gpu_j) == (1000, 1000 - own.gpu_j)
+        assert (own.gpu_s, job.others.totals.gpu_s, job.others.totals.duration_s) == (1, 3, 0)
         assert job.agreed.kg_co2e == pytest.approx(1000 / KWH * 0.5)
         assert job.agreed.phases_j == {"train": 1000}
         assert (job.run_id, job.step) == ("run of 0", 10)
