@@ -213,6 +213,7 @@ def test_a_yearly_value_has_nothing_to_schedule() -> None:
     assert message.startswith("wattloop: of United Kingdom one value is known for all of 2024 (")
     assert "at a constant intensity no time is better than another" in message
     assert "--series FILE" in message
+    assert "--provider NAME --zone ZONE" in message
 
 
 @pytest.mark.parametrize(
@@ -221,7 +222,22 @@ def test_a_yearly_value_has_nothing_to_schedule() -> None:
         (["--region", "Frnace"], "wattloop: region='Frnace' is not known; did you mean 'FR' (France)?"),
         ([], "wattloop: there is nothing to plan by; give --series FILE"),
         (["--series", "/nowhere.csv"], "wattloop: /nowhere.csv: No such file or directory\n"),
-        (["--series", "{series}"], "wattloop: grid.csv covers 2025-01-20 00:00 to 2025-01-22 23:00 UTC, not now"),
+        (["--series", "{series}"], "its values are from 2025-01-20T00:00Z to 2025-01-23T00:00Z, none for "),
+        (["--series", "{series}", "--start", "2025-01-23T00:00Z"], "none for 2025-01-23T00:00Z; give --start, a time"),
+        (["--series", "{series}", "--start", "9999-12-31"], "none for 9999-12-31T00:00Z"),
+        (["--series", "{series}", "--start", START, "--within", "1e9"], "wattloop: date value out of range\n"),
+        (["--series", "{series}", "--start", START, "--value", "price"], "value='price' is not a column of "),
+        (["--series", "{series}", "--kind", "mean"], "Invalid value"),
+        (
+            ["--time", "at", "--region", "FR"],
+            "wattloop: --time and --value are columns of a file; give --series\n",
+        ),
+        (
+            ["--zone", "FR", "--region", "FR"],
+            "wattloop: --zone and --url are a live provider's; give --provider\n",
+        ),
+        (["--provider", "gb", "--region", "GB"], "wattloop: --provider and --region are both given"),
+        (["--provider", "nobody"], "Invalid value"),
         (["--series", "{series}", "--region", "FR"], "wattloop: --series and --region are both given"),
         (["--series", "{series}", "--start", "soon"], "wattloop: --start 'soon' is not a time"),
         (["--series", "{series}", "--start", START, "--within", "100"], "give within_hours of at most 66"),
@@ -240,17 +256,25 @@ def test_a_users_mistake_is_answered_in_a_line_and_with_code_2(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds 0 values"),
-        ("time,value\n2025-01-20T00:00Z,100\n", "holds 1 values"),
-        ("time,value\n2025-01-20T00:00Z,100\nyesterday,100\n", "line 3: 'yesterday,100' is no time and number"),
-        ("time,value\n2025-01-20T00:00Z,-5\n", "line 2: -5 is no carbon intensity in g CO2e/kWh"),
-        ("time,value\n2025-01-20T00:00Z,nan\n", "line 2: nan is no carbon intensity"),
+        ("", "which column is the time?"),
+        ("time,value\n", "there is no value"),
+        ("time,value\n2025-01-20T00:00Z,100\n", "there is one value alone"),
+        ("time,value\n2025-01-20T00:00Z,100\nyesterday,100\n", "line 3: time 'yesterday' is not accepted"),
+        (
+            "time,value\n2025-01-20T00:00Z,-5\n",
+            "line 2: value '-5' is not accepted; give a number from 0 to 2500 g CO2e/kWh",
+        ),
+        ("time,value\n2025-01-20T00:00Z,nan\n", "there is no value"),
+        ("time,value\n2025-01-20T00:00Z,1\n2025-01-20T00:00Z,2\n", "line 3: 2 and 1 are both given for 2025-01-20T00"),
+        ("time,co2,carbon\n2025-01-20T00:00Z,1,2\n", "which column is the value? Give value=, one of 'co2', 'carbon'"),
     ],
 )
 def test_a_file_that_is_no_series_is_refused_by_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "grid.csv"
     path.write_text(text, encoding="utf-8")
-    assert message in refused("schedule", "--hours", "6", "--series", str(path), "--start", START)
+    said = refused("schedule", "--hours", "6", "--series", str(path), "--start", START)
+    assert message in said
+    assert said.count("\n") == 1
 
 
 def test_blank_values_are_filled_with_the_one_before(tmp_path: Path) -> None:
@@ -258,6 +282,23 @@ def test_blank_values_are_filled_with_the_one_before(tmp_path: Path) -> None:
     path.write_text("time,value\n2025-01-20 00:00,100\n2025-01-20 01:00,\n2025-01-20 02:00,900\n2025-01-20 03:00,900\n")
     arguments = ("--hours", "2", "--within", "1", "--series", str(path), "--start", START, "--watts", "1000", "--json")
     assert json.loads(told("schedule", *arguments))["now"]["kg_co2e"] == pytest.approx(0.2)
+
+
+def test_of_several_columns_one_may_be_named_and_times_may_have_their_own_zone(tmp_path: Path) -> None:
+    path = tmp_path / "grid.csv"
+    rows = [f"2025-01-20T0{hour}:00+02:00,{hour},{100 * hour}" for hour in range(1, 7)]
+    path.write_text("\n".join(["begin,co2 of one,co2 of two", *rows, ""]))
+    arguments = ("--series", str(path), "--time", "begin", "--value", "co2 of two", "--start", "2025-01-20T00:00Z")
+    plans = json.loads(told("schedule", "--hours", "2", "--within", "1", "--watts", "1000", *arguments, "--json"))
+    assert plans["now"]["kg_co2e"] == pytest.approx(0.2 + 0.3)
+
+
+def test_a_gap_in_a_series_is_not_planned_across(tmp_path: Path) -> None:
+    path = tmp_path / "grid.csv"
+    hours = [0, 1, 2, 3, 9, 10, 11, 12]
+    path.write_text("time,value\n" + "".join(f"2025-01-20 {hour:02}:00,100\n" for hour in hours))
+    message = refused("schedule", "--hours", "6", "--series", str(path), "--start", START)
+    assert message.startswith("wattloop: the forecast ends 4 h after 2025-01-20 00:00 UTC, 6 h within 24 h need 30 h")
 
 
 # -- the whole ---------------------------------------------------------------------------------------------------------

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import sys
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 try:
     import typer
 except ImportError:
     sys.exit("wattloop's command line needs typer and rich: pip install 'wattloop[cli]'")
-
-from wattloop.grid.intensity import MAX_G_CO2E_PER_KWH, Intensity
 
 if TYPE_CHECKING:
     from wattloop.grid.intensity import CarbonIntensity
@@ -32,6 +28,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+WAYS = "--series FILE, a CSV file of times and g CO2e/kWh, or --provider NAME --zone ZONE, a live forecast"
+
+Provider = Literal["electricitymaps", "gb", "watttime", "carbon-aware-sdk", "energidataservice"]
+Kind = Literal["average", "marginal"]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
 
 
@@ -78,9 +78,22 @@ def schedule(
     hours: Annotated[float, typer.Option(help="How long the job runs.")],
     within: Annotated[float, typer.Option(help="How many hours later than at once it may be done.")] = 24.0,
     series: Annotated[
-        Path | None, typer.Option(help="CSV file of times and g CO2e/kWh, the first two columns.", show_default=False)
+        Path | None,
+        typer.Option(help="CSV file of times (UTC where they name no zone) and g CO2e/kWh.", show_default=False),
     ] = None,
-    region: Annotated[str | None, typer.Option(help="Place, as `wattloop regions` lists them.")] = None,
+    time: Annotated[str | None, typer.Option(help="Its column of times. Default: by its name.")] = None,
+    value: Annotated[str | None, typer.Option(help="Its column of values. Default: by its name.")] = None,
+    provider: Annotated[
+        Provider | None, typer.Option(help="Whose live forecast; tokens are taken from the environment.")
+    ] = None,
+    zone: Annotated[str | None, typer.Option(help="Where, in the provider's words: FR, OX1, CAISO_NORTH.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Address of the provider's API. Default: the public one.", show_default=False)
+    ] = None,
+    kind: Annotated[
+        Kind | None, typer.Option(help="What the values of a file or of a carbon-aware-sdk are: average or marginal.")
+    ] = None,
+    region: Annotated[str | None, typer.Option(help="Place of `wattloop regions`: one value, nothing to plan.")] = None,
     watts: Annotated[float, typer.Option(help="Power while the job runs.")] = 300.0,
     idle_watts: Annotated[float, typer.Option(help="Power while it is paused.")] = 0.0,
     pue: Annotated[float, typer.Option(help="Power usage effectiveness of the site.")] = 1.0,
@@ -97,10 +110,10 @@ def schedule(
     from wattloop.grid.schedule import plan
 
     with _user_errors():
-        source = _source(series, region)
-        planned = plan(
-            source, hours, within, watts, idle_watts, start=_start(start, source), pue=pue, threshold=threshold
-        )
+        begin = _start(start)
+        source = _source(series, region, provider, zone, url, kind, (time, value))
+        _await(source, begin)
+        planned = plan(source, hours, within, watts, idle_watts, start=begin, pue=pue, threshold=threshold)
     if json:
         _write_json(planned)
     else:
@@ -119,7 +132,7 @@ def _user_errors() -> Iterator[None]:
         yield
     except OSError as error:
         _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         _refuse(str(error))
 
 
@@ -150,35 +163,70 @@ def _of(region: Region) -> str:
     return f", of {region.place}" if region.place else ""
 
 
-def _source(series: Path | None, region: str | None) -> CarbonIntensity:
+def _source(
+    series: Path | None,
+    region: str | None,
+    provider: Provider | None,
+    zone: str | None,
+    url: str | None,
+    kind: Kind | None,
+    columns: tuple[str | None, str | None],
+) -> CarbonIntensity:
+    given = {"--series": series, "--provider": provider, "--region": region}
+    sources = [name for name, value in given.items() if value is not None]
+    if len(sources) > 1:
+        raise ValueError(f"{' and '.join(sources)} are both given; what a plan goes by comes from one of them")
+    if provider is None and (zone is not None or url is not None):
+        raise ValueError("--zone and --url are a live provider's; give --provider")
+    if series is None and columns != (None, None):
+        raise ValueError("--time and --value are columns of a file; give --series")
+    if series is not None:
+        from wattloop.grid.series import IntensitySeries
+
+        time, value = columns
+        return IntensitySeries.from_csv(series, time=time, value=value, kind=kind or "average", tz=UTC)
+    if provider is not None:
+        try:
+            from wattloop.grid.providers.named import named
+        except ImportError as error:
+            raise ValueError(str(error)) from None
+        return named(provider, zone, url, kind)
+    if region is None:
+        raise ValueError(f"there is nothing to plan by; give {WAYS}")
     from wattloop.grid.regions import resolve
 
-    if series is not None and region is not None:
-        raise ValueError("--series and --region are both given; a series is a place's own")
-    if series is not None:
-        return SeriesFile(series)
-    if region is None:
-        raise ValueError("there is nothing to plan by; give --series FILE, a CSV file of times and g CO2e/kWh")
     place = resolve(region)
     raise ValueError(
         f"of {place.name} one value is known for all of {place.year} ({place.g_co2e_per_kwh:g} g CO2e/kWh): at a "
-        "constant intensity no time is better than another. Give --series FILE, a CSV file of times and g CO2e/kWh"
+        f"constant intensity no time is better than another. Give {WAYS}"
     )
 
 
-def _start(text: str | None, source: CarbonIntensity) -> datetime | None:
-    if text is not None:
+def _start(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        start = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"--start {text!r} is not a time; write it as 2025-01-31T18:00Z") from None
+    return start if start.tzinfo else start.replace(tzinfo=UTC)
+
+
+def _await(source: CarbonIntensity, start: datetime | None) -> None:
+    """Have a source know its forecast, or say why it does not."""
+    from wattloop.grid.series import IntensitySeries
+
+    if isinstance(source, IntensitySeries):
         try:
-            start = datetime.fromisoformat(text)
-        except ValueError:
-            raise ValueError(f"--start {text!r} is not a time; write it as 2025-01-31T18:00Z") from None
-        return start if start.tzinfo else start.replace(tzinfo=UTC)
-    if isinstance(source, SeriesFile) and not source.times[0] <= datetime.now(UTC) <= source.times[-1]:
-        raise ValueError(
-            f"{source.name} covers {source.times[0]:%Y-%m-%d %H:%M} to {source.times[-1]:%Y-%m-%d %H:%M} UTC, not now; "
-            f"give --start, e.g. --start {source.times[0]:%Y-%m-%dT%H:%MZ}"
-        )
-    return None
+            source.at(start or datetime.now(UTC))
+        except LookupError as error:
+            raise ValueError(f"{error}; give --start, a time within them") from None
+        return
+    from wattloop.grid.providers.live import Live
+    from wattloop.grid.providers.named import await_forecast
+
+    if isinstance(source, Live):
+        await_forecast(source, start)
 
 
 def _show(planned: Schedule) -> None:
@@ -243,47 +291,3 @@ def _advice(planned: Schedule) -> str:
 
 def _time(time: datetime) -> str:
     return time.astimezone().strftime("%a %d %b %H:%M")
-
-
-class SeriesFile:
-    """Carbon intensity over time from a CSV file: times and g CO2e/kWh in its first two columns.
-
-    A row's value holds until the next row's time; a blank one, as the value before it. Times without a zone are UTC.
-
-    Args:
-        path: The file, with one line of headings.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: A row is not understood; the message names it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        known: dict[datetime, Intensity] = {}
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file)
-            next(rows, None)
-            for row in rows:
-                if len(row) < 2 or not row[1].strip():
-                    continue
-                try:
-                    time, value = datetime.fromisoformat(row[0].strip()), float(row[1])
-                except ValueError:
-                    raise ValueError(f"{path}, line {rows.line_num}: {','.join(row)!r} is no time and number") from None
-                if not 0.0 <= value <= MAX_G_CO2E_PER_KWH:
-                    raise ValueError(f"{path}, line {rows.line_num}: {value:g} is no carbon intensity in g CO2e/kWh")
-                known[time if time.tzinfo else time.replace(tzinfo=UTC)] = Intensity(value, path.name)
-        if len(known) < 2:
-            raise ValueError(f"{path} holds {len(known)} values; a series needs a time and a number in each line")
-        self.times = sorted(known)
-        self._values = [known[time] for time in self.times]
-
-    def at(self, time: datetime) -> Intensity:
-        """Return the value that holds at a moment."""
-        return self._values[max(0, bisect_right(self.times, time) - 1)]
-
-    def forecast(self, start: datetime, end: datetime) -> Sequence[tuple[datetime, Intensity]]:
-        """Return the values of a period, from the one that holds at its begin."""
-        first, last = max(0, bisect_right(self.times, start) - 1), bisect_left(self.times, end)
-        return list(zip(self.times[first:last], self._values[first:last], strict=True))

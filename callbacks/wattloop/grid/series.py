@@ -214,7 +214,7 @@ def _steps(
     if not starts:
         raise ValueError(f"{source}: there is no value")
     if len(starts) == 1 and longest is None:
-        raise ValueError(f"{source}: there is one value alone; say by longest= for how long it holds")
+        raise ValueError(f"{source}: there is one value alone; say by longest= for how long it holds, or give more")
     usual = timedelta.max
     if len(starts) > 1:
         between = sorted(after - before for before, after in pairwise(starts))

@@ -137,6 +137,11 @@ class Live:
         self._refresh_if_due()
         return self._steps.between(start, end)
 
+    @property
+    def asking(self) -> bool:
+        """True while the provider is being asked."""
+        return self._refreshing_in == os.getpid()
+
     def rest(self) -> None:
         """Stop trying, until somebody asks again."""
         self._asked_s = -math.inf
