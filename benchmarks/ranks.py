@@ -11,7 +11,7 @@ It takes some two minutes on two cores. Ranks are processes of this machine on g
   of the differences between neighbouring blocks, per step; the noise it is held against is the distance between the
   quartiles of the training's own all-reduce. With fewer cores than ranks that noise is larger than what there is to
   see, so the exchange is timed by itself, too.
-* **Collective**: our sum of 17 numbers, where ranks share the machine's cores, so that most of the time is waiting for
+* **Collective**: our sum of 18 numbers, where ranks share the machine's cores, so that most of the time is waiting for
   a core. Past the ranks that fit here it is modelled; see `model`.
 * **Start**: all ranks meet and say what they see, once. What each then works out by itself is timed up to 10,000 ranks.
 * **Record**: the size of what rank 0 writes, for jobs of up to 10,000 ranks.
