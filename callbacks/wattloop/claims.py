@@ -97,10 +97,6 @@ class Claims:
         self._peers = peers
         self._owners: dict[str, int | None] = {}
 
-    def news(self, rank: int, seen: Seen) -> bool:
-        """Tell whether a rank sees what it has not told the others."""
-        return any(self._place(rank, channel, *what) not in self._owners for channel, what in seen.channels.items())
-
     def settle(self, all_seen: Sequence[Seen]) -> None:
         """Find an owner for all that has none yet.
 

@@ -10,6 +10,7 @@ import msgspec
 from wattloop.budget import Budget
 from wattloop.claims import Claims, Peer, Seen, seen_here, this_process
 from wattloop.footprint import Footprint, Totals
+from wattloop.ledger import Ledger
 from wattloop.ranks import Ranks
 from wattloop.share import Share, share_of
 from wattloop.units import J_PER_KWH
@@ -91,13 +92,18 @@ class Job:
         self._claims = None
         log.warning("rank %d has lost the others, and counts alone from here: %r", self.ranks.rank, error)
 
-    def exchange(self, session: Footprint, step: int, before: Totals, stop: bool, budget: Budget | None) -> bool:
+    @property
+    def together(self) -> bool:
+        """There are other ranks, and they are heard of."""
+        return self._claims is not None
+
+    def exchange(self, session: Footprint, ledger: Ledger, step: int, stop: bool, budget: Budget | None) -> bool:
         """Sum over all ranks, and decide with them whether training is to stop.
 
         Args:
             session: What this rank measures; it is told which channels to count.
+            ledger: The run's, with this session open; it is told what the others have spent.
             step: Steps done at its last reading.
-            before: What the run had spent before this session.
             stop: This rank wants to stop.
             budget: What the run may spend.
 
@@ -105,7 +111,9 @@ class Job:
             The decision, the same on all ranks.
         """
         if self._claims is None:
+            _count_unclaimed(session)
             return False
+        before, _ = ledger.before
         first = self.ranks.rank == 0
         news = session.claims is not None and any(one.channel not in session.claims for one in session.channels)
         own = share_of(session, step, before if first else Totals(), stop, news)
@@ -116,8 +124,10 @@ class Job:
                 self._settle_claims(self._claims, session)
         except Exception as error:
             self._part(error)
+            _count_unclaimed(session)
             return False
         self.agreed, self.others = agreed, agreed - own
+        ledger.agree(self.others, agreed.before)
         energy_j = agreed.totals.energy_j
         self.step = agreed.step_joules / energy_j if energy_j > 0 else float(step)
         # From the sums alone: what this rank knows besides, the others do not.
@@ -201,13 +211,26 @@ class Job:
         mine, first = self._peers[self.ranks.rank], self._peers[0]
         return channel if is_gpu or mine.host == first.host else f"{mine.host_name}/{channel}"
 
-    def fail(self) -> None:
-        """Let no rank wait for this one."""
+    def fail(self, session: Footprint | None) -> None:
+        """Let no rank wait for this one, nor what it measures for anybody to claim it.
+
+        Args:
+            session: What this rank measures; None for nothing.
+        """
         if self._claims is None or self._ended:
             return
         self._ended = True
+        if session is not None:
+            _count_unclaimed(session)
         try:
             for place in ("end", f"epoch {self._epochs + 1}"):
                 self.ranks.refuse(f"{self._name}/{place}")
         except Exception as error:
             log.debug("the other ranks could not be told: %r", error)
+
+
+def _count_unclaimed(session: Footprint) -> None:
+    """Count what waits to be claimed, as there is nobody left to agree with; the one record is that of rank 0."""
+    claims = session.claims
+    if claims is not None and any(one.channel not in claims for one in session.channels):
+        session.claims = {**{one.channel: True for one in session.channels}, **claims}

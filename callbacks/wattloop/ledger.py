@@ -140,7 +140,14 @@ class Ledger:
         """
         self.others = others
         more = before - self._before
-        self._before += Totals(gpu_j=more.energy_j, kg_co2e=more.kg_co2e)
+        if not more.energy_j and not more.kg_co2e:
+            return
+        # What that rank alone found there was spent before this epoch, and is in no phase or channel known here.
+        more = Totals(gpu_j=more.energy_j, kg_co2e=more.kg_co2e)
+        self._before += more
+        self.border.totals += more
+        self._phases_before_j = _added(self._phases_before_j, {"other": more.energy_j})
+        self._channels_before_j = _added(self._channels_before_j, {OTHERS: more.energy_j})
 
     def end_epoch(self) -> tuple[Border, Border]:
         """End an epoch where the next one begins, so that epochs sum to the run; return its two ends."""

@@ -169,7 +169,7 @@ class Run:
         if self._sampler is not None and self._footprint is not None:
             self._sampler.unsubscribe(self._observe)
             self._footprint.rewind()
-            self._job.fail()
+            self._job.fail(None)
             self._leave(ABANDONED)
 
     def _begin_record(self, recorder: Recorder) -> None:
@@ -232,7 +232,7 @@ class Run:
         if status in ("finished", "stopped"):
             self.conclude()
         elif self._pid == os.getpid():
-            self._job.fail()
+            self._job.fail(self._footprint)
         if self.running:
             answered = self.refresh()
             never = self._footprint is not None and not self._footprint.time_s
@@ -315,10 +315,8 @@ class Run:
         job, footprint, over = self._job, self._footprint, self._guard.over is not None
         if job.ranks.world_size == 1 or footprint is None:
             return over
-        before, _ = self._ledger.before
-        stop = job.exchange(footprint, self._seen_steps, before, over, self.settings.budget)
-        if not job.alone:
-            self._ledger.agree(job.others, job.agreed.before)
+        stop = job.exchange(footprint, self._ledger, self._seen_steps, over, self.settings.budget)
+        if job.together:
             self._forecaster.observe(job.step, job.agreed.phases_j, footprint.phases_s)
             self._check_budget(agreed=True)
         return stop

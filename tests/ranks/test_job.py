@@ -14,6 +14,7 @@ from wattloop.budget import Budget
 from wattloop.footprint import Footprint, Totals
 from wattloop.grid.intensity import ConstantIntensity
 from wattloop.job import Job
+from wattloop.ledger import Ledger
 from wattloop.meters.base import Correction, Reading
 from wattloop.progress import Progress
 from wattloop.ranks import Meetings, SingleRank
@@ -70,13 +71,17 @@ class Rank:
         self.job = Job(ranks, f"run of {ranks.rank}", 50)
         self.session = Footprint(ConstantIntensity(500.0, "a test"))
         self.session.claims = {}
+        self.ledger = Ledger()
+        self.ledger.open(self.session)
 
     def take(self, time_s: float, **energy_j: float) -> None:
         readings = tuple(Reading(name, "gpu", joules, "counter", 0.0) for name, joules in energy_j.items())
         self.session.take(Snapshot(time_s, readings))
 
     def exchange(self, step: int = 0, before_j: float = 0.0, stop: bool = False, budget: Budget | None = None) -> bool:
-        return self.job.exchange(self.session, step, Totals(gpu_j=before_j), stop, budget)
+        if before_j:
+            self.ledger.recover(Totals(gpu_j=before_j), 0.0, lost=True)
+        return self.job.exchange(self.session, self.ledger, step, stop, budget)
 
 
 def together(world_size: int, act: Callable[[Rank], Any]) -> tuple[list[Any], list[tuple[str, Any]]]:
@@ -193,6 +198,28 @@ def test_what_was_spent_before_is_rank_0_s_to_say() -> None:
     assert together(2, act)[0] == [False, False]
 
 
+def test_what_rank_0_found_in_the_record_is_in_no_rank_s_epoch() -> None:
+    """As after a crash: all have loaded a checkpoint, and rank 0 has found that more was spent."""
+
+    def act(rank: Rank) -> Any:
+        name = f"GPU{rank.rank}"
+        rank.ledger.recover(Totals(gpu_j=1000.0), 0.0, lost=False)
+        rank.exchange(before_j=1500.0 if rank.rank == 0 else 0.0)
+        rank.take(0.0, **{name: 0.0})
+        rank.exchange()
+        rank.take(1.0, **{name: 100.0})
+        rank.exchange()
+        start, end = rank.ledger.end_epoch()
+        ledger = rank.ledger
+        sums_j = [sum(ledger.phases_j.values()), sum(ledger.channels_j.values())]
+        return [ledger.totals.energy_j, (end.settled - start.settled).energy_j, *sums_j]
+
+    found, _ = together(3, act)
+    assert [one[:3] for one in found] == [[1800, 300, 1800]] * 3
+    # Whatever drew it on rank 0 is another's to the others.
+    assert [one[3] for one in found[1:]] == [800, 800]
+
+
 def test_a_budget_that_only_warns_stops_nobody() -> None:
     budget = Budget(kwh=1 / KWH, on_exceed="warn")
     assert together(2, lambda rank: rank.exchange(before_j=9.0, budget=budget))[0] == [False, False]
@@ -257,11 +284,53 @@ def test_a_collective_that_fails_leaves_the_rank_alone(caplog: pytest.LogCapture
                 assert not one.exchange(stop=True)
             assert not one.job.at_epoch_end()
             assert not one.job.at_end()
-            one.job.fail()
+            one.job.fail(one.session)
     assert [record.message for record in caplog.records] == [
         f"rank {rank} has lost the others, and counts alone from here: RuntimeError('connection reset')"
         for rank in range(2)
     ]
+
+
+def parted(before_j: float = 0.0) -> Rank:
+    """Return one of two ranks whose very first collective fails."""
+
+    class Broken(ThreadRanks):
+        def sum(self, values: Sequence[float]) -> list[float]:
+            raise RuntimeError("connection reset")
+
+    shared = ThreadRanks.Shared(2)
+    with ThreadPoolExecutor(2) as threads:
+        rank, _ = threads.map(Rank, [Broken(rank, 2, shared) for rank in range(2)])
+    rank.take(0.0, A=0.0)
+    rank.exchange(before_j=before_j)
+    return rank
+
+
+def test_a_rank_that_is_left_alone_counts_what_had_waited_and_what_it_sees_from_then_on() -> None:
+    rank = parted()
+    rank.take(1.0, A=100.0)
+    assert rank.session.totals.energy_j == 100
+    rank.take(2.0, A=200.0, B=0.0)
+    rank.exchange()
+    rank.take(3.0, A=300.0, B=50.0)
+    assert rank.session.totals.energy_j == 350
+
+
+def test_a_rank_that_is_left_alone_forgets_nothing_of_what_was_spent_before() -> None:
+    rank = parted(before_j=1000.0)
+    rank.exchange()
+    assert rank.ledger.totals.energy_j == 1000
+
+
+def test_a_rank_that_fails_before_all_agree_counts_what_had_waited() -> None:
+    def act(rank: Rank) -> float:
+        rank.take(0.0, A=0.0)
+        rank.take(1.0, A=100.0)
+        rank.job.fail(rank.session)
+        rank.take(2.0, A=200.0)
+        return rank.ledger.totals.energy_j
+
+    assert together(2, act)[0] == [200, 200]
 
 
 def test_a_single_rank_agrees_with_itself_at_no_cost() -> None:
