@@ -540,6 +540,26 @@ def test_the_last_reading_is_settled_after_the_end(fake_nvml: FakeNvml, new: New
     pytest.fail("no last reading was settled")
 
 
+def test_a_phase_after_the_end_changes_nothing(new: NewRun) -> None:
+    """A generator over the batches is closed when nobody holds it any more, which may be after the end."""
+    run = finished(new)
+    run.enter_phase("other")
+    assert run.settle(PATIENCE_S)
+    assert set(run.phases_j) == {"startup", "train"}
+
+
+def test_a_checkpoint_taken_on_right_after_the_end_is_not_in_the_record_of_what_ended(
+    new: NewRun, tmp_path: Path
+) -> None:
+    first = finished(new)
+    assert first.settle(PATIENCE_S)
+    second = finished(new, log_dir=tmp_path)
+    second.load_state_dict(first.state_dict())
+    end = recorded(second, tmp_path)[-1]
+    assert isinstance(end, journal.End)
+    assert end.totals.energy_j == pytest.approx(second.totals.energy_j - first.totals.energy_j)
+
+
 def test_a_start_right_after_the_end_leaves_two_whole_sessions(
     fake_nvml: FakeNvml, new: NewRun, tmp_path: Path
 ) -> None:
@@ -1025,12 +1045,12 @@ def test_an_intensity_that_fails_from_the_start_leaves_the_regions_yearly_value(
 
 
 def test_without_a_thread_to_be_had_training_goes_on_unmeasured(
-    new: NewRun, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    new: NewRun, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    run = new()
+    run = new(log_dir=tmp_path)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     run.start(framework="test", total_epochs=1)
     run.step()

@@ -108,13 +108,11 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         """Count validation apart."""
-        if self.run.running:
-            self.run.enter_phase("validation")
+        self.run.enter_phase("validation")
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
         """Go back to counting training."""
-        if self.run.running:
-            self.run.enter_phase("train")
+        self.run.enter_phase("train")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Add the epoch's row to the logs."""

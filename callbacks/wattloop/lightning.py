@@ -99,7 +99,7 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count validation apart."""
-        if self.run.running and not trainer.sanity_checking:
+        if not trainer.sanity_checking:
             self.run.enter_phase("validation")
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -110,7 +110,7 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go back to counting training."""
-        if self.run.running and not trainer.sanity_checking:
+        if not trainer.sanity_checking:
             self.run.enter_phase("train")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

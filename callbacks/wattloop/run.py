@@ -350,7 +350,7 @@ class Run:
     def enter_phase(self, name: str) -> None:
         """Count energy under another phase from now on: `startup`, `train`, `validation` or `checkpoint`."""
         footprint = self._footprint
-        if footprint is not None and footprint.phase != name:
+        if footprint is not None and self.running and footprint.phase != name:
             self.refresh()
             footprint.phase = name
 
@@ -562,6 +562,8 @@ class Run:
         Args:
             state: What `state_dict` returned.
         """
+        if self._epilogue is not None:
+            self._epilogue.conclude()
         become = self._ledger_load(state, running=self.running)
         if self.running:
             if become and self._recorder is not None:

@@ -94,13 +94,11 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Count evaluation apart."""
-        if self.run.running:
-            self.run.enter_phase("validation")
+        self.run.enter_phase("validation")
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Go back to counting training."""
-        if self.run.running:
-            self.run.enter_phase("train")
+        self.run.enter_phase("train")
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Say where the checkpoint of a budget stop is."""
