@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import logging
@@ -150,6 +151,9 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
                 trainer.save_checkpoint(path)
         except Exception as error:
             log.warning("the checkpoint at the end of the budget could not be saved: %r", error)
+            # The other ranks, which had nothing to write, wait in the barrier that ends `save_checkpoint`.
+            with contextlib.suppress(Exception):
+                trainer.strategy.barrier()
             return None
         return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from wattloop import Budget
 from wattloop.lightning import EmissionsCallback
@@ -30,6 +32,11 @@ class Model(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class FullDisk(TorchCheckpointIO):
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 class First(pl.Callback):
@@ -69,7 +76,7 @@ class Last(pl.Callback):
 
 
 if __name__ == "__main__":
-    strategy, folder = sys.argv[1], Path(sys.argv[2])
+    strategy, folder, full = sys.argv[1], Path(sys.argv[2]), "full" in sys.argv[3:]
     callback = EmissionsCallback(
         region="FR",
         interval_s=0.05,
@@ -86,5 +93,7 @@ if __name__ == "__main__":
         default_root_dir=folder,
         callbacks=[first, callback, Last(folder, first, callback)],
         enable_progress_bar=False,
+        enable_checkpointing=not full,
+        plugins=[FullDisk()] if full else None,
     )
     trainer.fit(Model(), torch.utils.data.DataLoader(torch.zeros(4000, 4)))

@@ -44,3 +44,15 @@ def test_ranks_stop_at_the_same_step_and_count_gpus_and_load_once(tmp_path: Path
     least_s = 0.75 * sum(rank["cpu_s"] for rank in ranks)
     most_s = (os.cpu_count() or 1) * (max(rank["end_s"] for rank in ranks) - ranks[0]["before_start_s"])
     assert least_s <= ranks[0]["cpu_j"] / w_per_cpu <= most_s
+
+
+def test_a_checkpoint_that_the_first_rank_cannot_save_leaves_no_rank_waiting(tmp_path: Path) -> None:
+    """Only that rank tries, and the others wait for it in Lightning's own barrier behind."""
+    script = Path(__file__).with_name("lightning_script.py")
+    env = with_gpus("devices=2;d0.profile=constant:100;d1.profile=constant:200", environment())
+    with Started([sys.executable, str(script), "ddp", str(tmp_path), "full"], env, tmp_path / "output") as started:
+        printed = started.finish()
+    assert printed.count("the checkpoint at the end of the budget could not be saved") == 1
+    ranks = told(tmp_path, 2)
+    (step,) = {rank["step"] for rank in ranks}
+    assert 0 < step < 2000
