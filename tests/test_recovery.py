@@ -24,7 +24,8 @@ from wattloop.budget import Budget
 from wattloop.footprint import Totals
 from wattloop.journal import End, Journal, Start, Tick
 from wattloop.recovery import reached
-from wattloop.run import ABANDONED, Run
+from wattloop.run import Run
+from wattloop.session import ABANDONED
 
 J_PER_KWH = 3.6e6
 PATIENCE_S = 20.0

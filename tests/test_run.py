@@ -68,8 +68,8 @@ def sampler_threads() -> list[threading.Thread]:
 
 def settle(run: Run) -> None:
     """Have the meters answer, however slow this machine is now."""
-    assert run._sampler is not None
-    assert run._sampler.read(PATIENCE_S)
+    assert run._session is not None and run._session.sampler is not None
+    assert run._session.sampler.read(PATIENCE_S)
 
 
 def recorded(run: Run, folder: Path) -> list[journal.Record]:
@@ -938,6 +938,28 @@ def test_a_running_run_that_is_dropped_is_collected_and_its_thread_ends(new: New
     assert end.status == "interrupted"
 
 
+def test_a_dropped_run_lets_its_source_of_intensity_rest(new: NewRun) -> None:
+    class Source:
+        instant = True
+        rested = 0
+
+        def at(self, time: datetime) -> Intensity:
+            return Intensity(100.0, "a test", "average")
+
+        def forecast(self, start: Any, end: Any) -> None:
+            return None
+
+        def rest(self) -> None:
+            self.rested += 1
+
+    source = Source()
+    run = new(region=None, intensity=source)
+    run.start(framework="test")
+    del run
+    gc.collect()
+    until(lambda: source.rested)
+
+
 def test_a_dropped_run_leaves_the_thread_to_the_other(new: NewRun) -> None:
     dropped, kept = new(), new()
     dropped.start(framework="test")
@@ -997,7 +1019,7 @@ def test_a_run_dropped_in_a_forked_child_writes_nothing_a_second_time(new: NewRu
     run = new(log_dir=tmp_path)
     run.start(framework="test")
     runs = [run]
-    run._recorder.stop(0, "queued in the parent")
+    run._session.recorder.stop(0, "queued in the parent")
     del run
 
     def work() -> bool:
@@ -1058,3 +1080,4 @@ def test_without_a_thread_to_be_had_training_goes_on_unmeasured(
     run.finish()
     assert (run.steps_done, run.totals.energy_j) == (1, 0.0)
     assert warnings(caplog) == ["nothing is measured: can't start new thread"]
+    assert [type(record) for record in recorded(run, tmp_path)] == [journal.Start, journal.Epoch, journal.End]

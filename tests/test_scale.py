@@ -184,8 +184,8 @@ def test_a_week_holds_no_more_than_its_first_day(
     run, shared = simulated(
         Board(refresh_s=0.05), log_dir=tmp_path / "log", budget=Budget(kwh=1e6), log_every_n_steps=1000
     )
-    footprint, recorder = run._footprint, run._recorder
-    assert footprint is not None
+    assert run._session is not None
+    recorder = run._session.recorder
     assert recorder is not None
     assert recorder._journal is not None
     hours = 0

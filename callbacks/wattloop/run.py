@@ -5,38 +5,30 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
-import time
-import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, Unpack
 
 import msgspec
 
 from wattloop.beside import beside
-from wattloop.epilogue import Epilogue, conclude
 from wattloop.footprint import Footprint, Totals
 from wattloop.forecast import Forecast, forecast
 from wattloop.forecaster import Forecaster
+from wattloop.grid.intensity import Intensity
 from wattloop.guard import BudgetGuard
 from wattloop.job import Job
 from wattloop.ledger import Ledger, new_run_id
-from wattloop.meters import MeterOptions
 from wattloop.options import RunOptions, validated
 from wattloop.progress import LOG_EVERY_N_STEPS, Progress
 from wattloop.ranks import Engine, SingleRank, detect
 from wattloop.recorder import Recorder
 from wattloop.rows import row
-from wattloop.sampler import FOLLOW_S, Sampler, Settlement, Snapshot, acquire, release
+from wattloop.sampler import FOLLOW_S, Settlement, Snapshot
+from wattloop.session import Session
 from wattloop.state import understood
 from wattloop.units import J_PER_KWH, format_co2e, format_energy
 
 log = logging.getLogger("wattloop")
-
-ABANDONED = "interrupted"
-"""Status of a session that nobody said had ended: what was drawn since training was last seen alive is not its own."""
-SILENCE_S = 5.0
-"""Instruments that do not answer for longer are worth a warning; at the end of a run, a tenth of that is."""
 
 
 class Run:
@@ -63,23 +55,17 @@ class Run:
         self.should_stop = False
         self._ledger = Ledger()
         self._place_said = False
-        self._epilogue: Epilogue | None = None
         self._reset()
 
     def _reset(self) -> None:
         """Set all that lives from one start to the next, and cannot be pickled."""
-        self._sampler: Sampler | None = None
-        self._closer: weakref.finalize[..., Run] | None = None
-        self._pid, self._thread = os.getpid(), threading.get_ident()
         self._job = Job(SingleRank())
-        self._footprint: Footprint | None = None
-        self._recorder: Recorder | None = None
+        self._session: Session | None = None
         self._seen_steps = 0
         self._forecaster = Forecaster()
         self._progress = Progress()
         self._last_epoch = Totals()
         self._guard = BudgetGuard(self.settings.budget)
-        self._silence_warned = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {"options": self.options, "steps": self.steps_done, "state": self.state_dict()}
@@ -94,7 +80,7 @@ class Run:
     @property
     def running(self) -> bool:
         """True between `start` and `finish`, in the process that started."""
-        return self._sampler is not None and self._pid == os.getpid()
+        return self._session is not None and self._session.running
 
     def start(
         self,
@@ -124,10 +110,9 @@ class Run:
             state: What a checkpoint holds of the run, see `load_state_dict`; None to begin one, or to go on with this.
             engine: What makes one job of several processes here, None for nothing.
         """
-        if self.running:
-            self._give_up()
-        if self._epilogue is not None:
-            self._epilogue.conclude()
+        if self._session is not None:
+            self._session.give_up()
+        self._conclude_last()
         if state is not None:
             self._ledger_load(state, running=False)
         self._reset()
@@ -138,55 +123,30 @@ class Run:
         self._ledger.run_id = self._job.run_id
         self._progress = Progress(every, self._job.ranks.cadence, settings.total_steps, settings.total_epochs)
         self._progress.sync_at_rows(self._job.same_rows)
-        power_window_s = min(0.5, settings.interval_s)
-        self._footprint = Footprint(settings.intensity, settings.pue, power_window_s, settings.fallback)
+        footprint = Footprint(settings.intensity, settings.pue, min(0.5, settings.interval_s), settings.fallback)
         # As long as ranks have not agreed on who counts what, nothing of a job is lost, nor counted twice.
-        self._footprint.claims = None if self._job.alone else {}
-        self._ledger.open(self._footprint)
-        self.know(step=step, total_steps=total_steps, total_epochs=total_epochs, steps_per_epoch=steps_per_epoch)
+        footprint.claims = None if self._job.alone else {}
+        self._ledger.open(footprint)
+        recorder: Recorder | None = None
         if self._job.ranks.rank == 0:
-            self._say_place()
-            folder, job = settings.log_dir or log_dir, self._job
-            recorder = Recorder(
-                folder, self._ledger, self._footprint, framework, settings, job.ranks.world_size, job.hosts
-            )
-            self._begin_record(recorder)
+            self._say_place(footprint.intensity)
+            folder, ranks = settings.log_dir or log_dir, self._job.ranks.world_size
+            recorder = Recorder(folder, self._ledger, footprint, framework, settings, ranks, self._job.hosts)
+        self._session = session = Session(self._ledger, footprint, self._progress, self._job, recorder)
+        self.know(step=step, total_steps=total_steps, total_epochs=total_epochs, steps_per_epoch=steps_per_epoch)
+        session.record()
         self._check_budget()
-        try:
-            self._sampler = acquire(settings.meters)
-        except RuntimeError as error:
-            log.warning("nothing is measured: %s", error)
-            return
-        self._closer = weakref.finalize(
-            self, _abandon, self._pid, settings.meters, self._sampler, self._footprint, self._recorder
-        )
-        self._sampler.subscribe(self._observe, settings.interval_s)
-        self._sampler.read()
-        self._footprint.began_s = time.monotonic()
+        session.measure(settings.meters, self._observe, settings.interval_s)
 
-    def _give_up(self) -> None:
-        """Leave a session whose end nobody said: it failed, and what was drawn since is not training's."""
-        if self._sampler is not None and self._footprint is not None:
-            self._sampler.unsubscribe(self._observe)
-            self._footprint.rewind()
-            self._job.fail(None)
-            self._leave(ABANDONED)
+    def _conclude_last(self) -> None:
+        """Let nothing more be learnt of the last session."""
+        if self._session is not None and self._session.epilogue is not None:
+            self._session.epilogue.conclude()
 
-    def _begin_record(self, recorder: Recorder) -> None:
-        stale = _live.get(self.id)
-        if stale is not None and stale is not self and stale.running and stale._thread == threading.get_ident():
-            # A new object goes on in the thread in which that one trained.
-            stale._give_up()
-        conclude(self.id)
-        recorder.start()
-        self._recorder = recorder
-        _live[self.id] = self
-
-    def _say_place(self) -> None:
-        if self._footprint is not None and not (self.settings.place_given or self._place_said):
+    def _say_place(self, intensity: Intensity) -> None:
+        if not (self.settings.place_given or self._place_said):
             self._place_said = True
-            g_co2e_per_kwh = self._footprint.intensity.g_co2e_per_kwh
-            log.warning("no region given, so the world average, %.0f gCO2e/kWh, is used", g_co2e_per_kwh)
+            log.warning("no region given, so the world average, %.0f gCO2e/kWh, is used", intensity.g_co2e_per_kwh)
 
     def know(
         self,
@@ -229,22 +189,22 @@ class Run:
         Args:
             status: Word for the record: ``"finished"``, ``"stopped"``, ``"failed"`` or ``"interrupted"``.
         """
+        session = self._session
+        if session is None:
+            return
         if status in ("finished", "stopped"):
             self.conclude()
-        elif self._pid == os.getpid():
-            self._job.fail(self._footprint)
-        if self.running:
-            answered = self.refresh()
-            never = self._footprint is not None and not self._footprint.time_s
-            self._mind_silence(0.001 if never else SILENCE_S / 10)
-            self._leave(status, answered)
+        elif session.here:
+            self._job.fail(session.footprint)
+        session.finish(status)
 
     def conclude(self) -> None:
         """Hear of the other ranks' last steps, at a run's end in good order; once, and only where all come to it."""
-        if self._pid == os.getpid() and self._footprint is not None and self._job.at_end():
+        session = self._session
+        if session is not None and session.here and self._job.at_end():
             self.refresh()
             self.check_stop()
-            self._ledger.others_channels_j = self._job.others_by_channel(self._footprint)
+            self._ledger.others_channels_j = self._job.others_by_channel(session.footprint)
 
     def fail(self, error: BaseException) -> None:
         """End measuring, as training ended by an exception.
@@ -263,21 +223,8 @@ class Run:
         Returns:
             True when it is.
         """
-        return self._epilogue is None or self._epilogue.wait(timeout_s)
-
-    def _leave(self, status: str, answered: bool = False) -> None:
-        sampler, footprint, self._sampler = self._sampler, self._footprint, None
-        if sampler is None or footprint is None:
-            return
-        sampler.unsubscribe(self._observe)
-        if self._closer is not None:
-            self._closer.detach()
-        self._epilogue = Epilogue(self._ledger, footprint, self._recorder, self.steps_done, status)
-        if answered:
-            self._epilogue.follow(sampler)
-        else:
-            self._epilogue.conclude()
-        release(self.settings.meters, sampler)
+        epilogue = self._session.epilogue if self._session is not None else None
+        return epilogue is None or epilogue.wait(timeout_s)
 
     # -- progress -------------------------------------------------------------------------------------------------
 
@@ -295,7 +242,8 @@ class Run:
         return progress.steps_done >= progress.attention and self._attend()
 
     def _attend(self) -> bool:
-        self._mind_silence(SILENCE_S)
+        if self._session is not None and self._session.mind_silence():
+            self._check_budget()
         # Plan first, then look at the budget: the sampler's thread writes them in the other order, so none is missed.
         self._progress.attend()
         if self._progress.sync_due or self._job.ranks.world_size == 1:
@@ -344,8 +292,8 @@ class Run:
             f"{self._guard.over or 'budget spent on another rank'}; training stops at step {self.steps_done}{saved}"
         )
         log.warning(reason)
-        if self._recorder is not None:
-            self._recorder.stop(self.steps_done, reason)
+        if self._session is not None and self._session.recorder is not None:
+            self._session.recorder.stop(self.steps_done, reason)
 
     def enter_phase(self, name: str) -> None:
         """Count energy under another phase from now on: `startup`, `train`, `validation` or `checkpoint`."""
@@ -382,49 +330,26 @@ class Run:
         start, end = self._ledger.end_epoch()
         self._last_epoch = end.totals - start.settled
         values = self.metrics()
-        if self._recorder is not None:
-            self._recorder.epoch(self.steps_done, start, end, values)
+        if self._session is not None and self._session.recorder is not None:
+            self._session.recorder.epoch(self.steps_done, start, end, values)
         return values
 
     def refresh(self) -> bool:
         """Read the meters now; where they do not answer at once, what they said last stands, and False is returned."""
-        sampler, footprint = self._sampler, self._footprint
-        if sampler is None or footprint is None or not self.running:
+        if self._session is None or not self.running:
             return False
-        asked_s = time.monotonic()
-        answered = sampler.read()
-        if answered:
-            footprint.land()
-        else:
-            self._mind_silence(0.0, asked_s)
-        footprint.mark()
+        answered = self._session.refresh()
+        if not answered:
+            self._check_budget()
         return answered
-
-    def _mind_silence(self, patience_s: float, until_s: float | None = None) -> None:
-        """Let the mean power stand in for instruments that have been silent for longer than `patience_s` seconds.
-
-        Args:
-            patience_s: See above.
-            until_s: Up to when, monotonic, in seconds; None for now.
-        """
-        sampler, footprint = self._sampler, self._footprint
-        if sampler is None or footprint is None or (silent_s := sampler.silent_s) <= patience_s or not self.running:
-            return
-        mean_w = footprint.bridge(time.monotonic() if until_s is None else until_s)
-        self._check_budget()
-        if patience_s and not self._silence_warned:
-            self._silence_warned = True
-            instead = (
-                "nothing is counted" if mean_w is None else f"their last mean power, {mean_w:.0f} W, fills the gap"
-            )
-            log.warning("the instruments have not answered for %.1f s; %s", silent_s, instead)
 
     # -- in the sampler's thread ----------------------------------------------------------------------------------
 
     def _observe(self, snapshot: Snapshot | Settlement) -> None:
-        footprint, steps = self._footprint, self.steps_done
-        if footprint is None:
+        session, steps = self._session, self.steps_done
+        if session is None:
             return
+        footprint = session.footprint
         if isinstance(snapshot, Settlement):
             self._ledger.settle(snapshot)
             return
@@ -435,14 +360,18 @@ class Run:
         if self._job.alone:
             self._forecaster.observe(steps, footprint.phases_j, footprint.phases_s)
         self._check_budget()
-        if self._recorder is not None:
-            self._recorder.tick(steps, snapshot.time_s)
+        if session.recorder is not None:
+            session.recorder.tick(steps, snapshot.time_s)
 
     def _check_budget(self, agreed: bool = False) -> None:
         # The forecast of a job is a new one only where its ranks have just agreed.
         forecast = self.forecast() if self._guard.looks_ahead and (agreed or self._job.alone) else None
         if self._guard.look(self.totals, forecast) and self._job.ranks.world_size == 1:
             self._progress.hurry()
+
+    @property
+    def _footprint(self) -> Footprint | None:
+        return self._session.footprint if self._session is not None else None
 
     # -- what is known --------------------------------------------------------------------------------------------
 
@@ -546,10 +475,8 @@ class Run:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint must hold for a resumed run to go on counting: plain numbers and strings."""
-        sampler, footprint = self._sampler, self._footprint
-        # Who asks need not be training: the Trainer does so when it is made, and that is no sign of life.
-        if sampler is not None and footprint is not None and self.running and sampler.read():
-            footprint.land()
+        if self._session is not None:
+            self._session.peek()
         state: dict[str, Any] = msgspec.to_builtins(self._ledger.state(self.steps_done))
         return state
 
@@ -562,12 +489,11 @@ class Run:
         Args:
             state: What `state_dict` returned.
         """
-        if self._epilogue is not None:
-            self._epilogue.conclude()
+        self._conclude_last()
         become = self._ledger_load(state, running=self.running)
-        if self.running:
-            if become and self._recorder is not None:
-                self._begin_record(self._recorder)
+        if self._session is not None and self.running:
+            if become:
+                self._session.record()
             self._check_budget()
 
     def _ledger_load(self, state: Mapping[str, Any], *, running: bool) -> bool:
@@ -579,19 +505,3 @@ class Run:
             if self._ledger.checkpoint is saved and not running:
                 self._progress.steps_done = saved.step
         return self.id != before
-
-
-_live: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
-"""The runs of this process that were started last, by name."""
-
-
-def _abandon(
-    pid: int, options: MeterOptions, sampler: Sampler, footprint: Footprint, recorder: Recorder | None
-) -> None:
-    """Let go of what a run holds that was dropped without `finish`; in a forked child all of it is the parent's."""
-    if pid != os.getpid():
-        return
-    release(options, sampler)
-    footprint.rewind()
-    if recorder is not None:
-        recorder.end(recorder.step, ABANDONED)
