@@ -15,36 +15,11 @@ from typing import Any
 import pytest
 
 import wattloop
+from fakes.day import DAY
 
 ROOT = str(Path(wattloop.__file__).parents[1])
 CODE = "import sys; sys.argv[0] = 'wattloop'; from wattloop.cli import main; main()"
 START = "2025-01-20T00:00Z"
-DAY = [
-    300,
-    280,
-    260,
-    240,
-    250,
-    270,
-    300,
-    320,
-    200,
-    150,
-    100,
-    90,
-    80,
-    95,
-    120,
-    180,
-    260,
-    340,
-    380,
-    400,
-    390,
-    370,
-    350,
-    320,
-]
 
 
 def environment(**variables: str) -> dict[str, str]:

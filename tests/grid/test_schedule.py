@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakes.day import DAY
 from wattloop.grid.chart import chart
 from wattloop.grid.intensity import ConstantIntensity, Intensity
 from wattloop.grid.pausing import pause_and_resume
@@ -37,34 +38,6 @@ class Series:
     def forecast(self, start: datetime, end: datetime) -> list[tuple[datetime, Intensity]]:
         first = max(k for k, point in enumerate(self.points) if point[0] <= start or k == 0)
         return [point for point in self.points[first:] if point[0] < end]
-
-
-DAY = [
-    300,
-    280,
-    260,
-    240,
-    250,
-    270,
-    300,
-    320,
-    200,
-    150,
-    100,
-    90,
-    80,
-    95,
-    120,
-    180,
-    260,
-    340,
-    380,
-    400,
-    390,
-    370,
-    350,
-    320,
-]
 
 
 def cost(values: Sequence[float], on: Sequence[int], idle: float) -> float:
