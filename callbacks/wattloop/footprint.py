@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from wattloop.grid.intensity import CarbonIntensity, Intensity, is_possible
+from wattloop.grid.intensity import CarbonIntensity, ConstantIntensity, Intensity, is_possible
 from wattloop.grid.nowait import NoWait
 from wattloop.meters.base import Reading
 from wattloop.sampler import Settlement, Snapshot
@@ -113,6 +113,7 @@ class Footprint:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._source = NoWait(intensity, fallback)
+        self._constant = isinstance(intensity, ConstantIntensity)  # asked once
         self._pue = pue
         self._now = now
         self._power_window_s = power_window_s
@@ -205,7 +206,8 @@ class Footprint:
 
     def take(self, snapshot: Snapshot) -> None:
         """Add what was spent since the snapshot before; a channel counts from when it is first seen."""
-        self._ask_intensity()
+        if not self._constant:
+            self._ask_intensity()
         gpu_j = cpu_j = modelled_j = uncertainty_j = gpu_s = 0.0
         middle_s = snapshot.time_s + snapshot.took_s / 2
         weighted_s = 0.0

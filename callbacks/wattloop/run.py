@@ -364,6 +364,8 @@ class Run:
             session.recorder.tick(steps, snapshot.time_s)
 
     def _check_budget(self, agreed: bool = False) -> None:
+        if self.settings.budget is None:
+            return
         # The forecast of a job is a new one only where its ranks have just agreed.
         forecast = self.forecast() if self._guard.looks_ahead and (agreed or self._job.alone) else None
         if self._guard.look(self.totals, forecast) and self._job.ranks.world_size == 1:

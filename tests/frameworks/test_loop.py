@@ -107,13 +107,15 @@ def test_accelerate_saves_and_restores_the_run(fake_nvml: FakeNvml, tmp_path: Pa
         run.refresh()
         saved_kwh = run.totals.kwh
         accelerator.save_state(str(tmp_path))
+        run.refresh()
+        after_kwh = run.totals.kwh
 
     resumed = wattloop.track(region="FR")
     accelerator = accelerate.Accelerator(cpu=True)
     accelerator.register_for_checkpointing(resumed)
     accelerator.load_state(str(tmp_path))
     assert saved_kwh > 0
-    assert resumed.totals.kwh == pytest.approx(saved_kwh, rel=0.05)
+    assert saved_kwh <= resumed.totals.kwh <= after_kwh
 
 
 def test_the_summary_is_one_line_a_person_can_read(fake_nvml: FakeNvml) -> None:
