@@ -22,7 +22,6 @@ class JaxRanks:
     cadence: float = CADENCE_STEPS
 
     def __init__(self, jax: Any) -> None:
-        self._jax = jax
         self.rank: int = jax.process_index()
         self.world_size: int = jax.process_count()
 

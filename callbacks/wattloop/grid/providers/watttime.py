@@ -12,10 +12,10 @@ import msgspec
 from wattloop.grid.providers.answer import Answer, NoAnswer, decoded, each
 from wattloop.grid.providers.client import Client, Patience, Secret
 from wattloop.grid.providers.live import Live
+from wattloop.units import G_PER_LB
 
 USER, PASSWORD = "WATTTIME_USER", "WATTTIME_PASSWORD"
-G_PER_KWH_PER_LB_PER_MWH = 0.45359237
-"""Grams in a pound, over the kWh in a MWh: the international pound is 0.45359237 kg."""
+KWH_PER_MWH = 1e3
 SIGNAL = "co2_moer"
 UNITS = "lbs_co2_per_mwh"
 TOKEN_LIVES_S = 25 * 60.0
@@ -164,5 +164,5 @@ def read_forecast(raw: bytes, region: str, answer: Answer) -> None:
     if not 0.0 < seconds <= 86_400.0:
         raise NoAnswer("its values hold for no length of time", lasting=True)
     for value in each(ahead.data, _Value, answer):
-        g_co2e_per_kwh = value.value * G_PER_KWH_PER_LB_PER_MWH
+        g_co2e_per_kwh = value.value * G_PER_LB / KWH_PER_MWH
         answer.add(value.point_time, g_co2e_per_kwh, timedelta(seconds=seconds), "forecast")
