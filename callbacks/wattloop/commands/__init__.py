@@ -1,0 +1,1 @@
+"""The commands of ``wattloop``, one a module; what a command works with is imported when it runs."""
