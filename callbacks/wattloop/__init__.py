@@ -10,18 +10,20 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wattloop.budget import Budget
+    from wattloop.clean_hours import CleanHours
     from wattloop.embodied import Embodied
     from wattloop.forecast import Forecast
     from wattloop.grid.intensity import CarbonIntensity
     from wattloop.loop import track
     from wattloop.run import Run
 
-__all__ = ["Budget", "CarbonIntensity", "Embodied", "Forecast", "Run", "track"]
+__all__ = ["Budget", "CarbonIntensity", "CleanHours", "Embodied", "Forecast", "Run", "track"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "Budget": "wattloop.budget",
     "CarbonIntensity": "wattloop.grid.intensity",
+    "CleanHours": "wattloop.clean_hours",
     "Embodied": "wattloop.embodied",
     "Forecast": "wattloop.forecast",
     "Run": "wattloop.run",

@@ -19,6 +19,8 @@ log = logging.getLogger("wattloop")
 
 LOOK_AHEAD_S = 7 * 86400.0
 """Farthest that a forecast of carbon intensity is asked for, in seconds."""
+WAIT = "wait"
+"""The phase of a run that waits for cleaner electricity."""
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -32,6 +34,7 @@ class Totals(msgspec.Struct, frozen=True):
         kg_co2e: Emissions in kg CO2e, PUE included.
         duration_s: Length of the span, in seconds.
         gpu_s: For how long GPUs were reserved, busy or not, in seconds, added up over all of them.
+        waited_s: The part of the time that the run waited for cleaner electricity, in seconds.
     """
 
     gpu_j: float = 0.0
@@ -41,6 +44,7 @@ class Totals(msgspec.Struct, frozen=True):
     kg_co2e: float = 0.0
     duration_s: float = 0.0
     gpu_s: float = 0.0
+    waited_s: float = 0.0
 
     @property
     def energy_j(self) -> float:
@@ -67,6 +71,7 @@ class Totals(msgspec.Struct, frozen=True):
             self.kg_co2e + other.kg_co2e,
             self.duration_s + other.duration_s,
             self.gpu_s + other.gpu_s,
+            self.waited_s + other.waited_s,
         )
 
     def __sub__(self, other: Totals) -> Totals:
@@ -78,6 +83,7 @@ class Totals(msgspec.Struct, frozen=True):
             -other.kg_co2e,
             -other.duration_s,
             -other.gpu_s,
+            -other.waited_s,
         )
 
 
@@ -102,6 +108,7 @@ class Footprint:
         start_edges_j: What each instrument may not have shown at the first snapshot, in joules, by channel.
         power_w: Mean power of late, in watts.
         intensity: The carbon intensity last used.
+        grid: Where it comes from.
     """
 
     def __init__(
@@ -112,7 +119,7 @@ class Footprint:
         fallback: Intensity | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._source = NoWait(intensity, fallback)
+        self.grid = NoWait(intensity, fallback)
         self._constant = isinstance(intensity, ConstantIntensity)  # asked once
         self._pue = pue
         self._now = now
@@ -167,6 +174,11 @@ class Footprint:
         """Time between the first snapshot and the last by phase, in seconds."""
         return dict(self._phases_s)
 
+    def power_in(self, phase: str) -> float:
+        """Return the mean power in a phase, in watts; 0 as long as there was none."""
+        duration_s = self._phases_s.get(phase, 0.0)
+        return self._phases_j.get(phase, 0.0) / duration_s if duration_s > 0.0 else 0.0
+
     @property
     def channels(self) -> tuple[Reading, ...]:
         """The last reading of each channel."""
@@ -195,7 +207,7 @@ class Footprint:
         """
         now = self._now()
         try:
-            series = self._source.forecast(now, now + timedelta(seconds=min(duration_s, LOOK_AHEAD_S)))
+            series = self.grid.forecast(now, now + timedelta(seconds=min(duration_s, LOOK_AHEAD_S)))
             points = [((time - now).total_seconds(), one.g_co2e_per_kwh) for time, one in series or ()]
         except Exception as error:
             log.debug("no carbon intensity of the time to come: %r", error)
@@ -253,7 +265,8 @@ class Footprint:
         self._last_s, self._answered_s = snapshot.time_s, answered_s
         energy_j = gpu_j + cpu_j
         kg_co2e = energy_j * self.kg_per_joule
-        self._taken += Totals(gpu_j, cpu_j, modelled_j, uncertainty_j, kg_co2e, duration_s, gpu_s)
+        waited_s = duration_s if self.phase == WAIT else 0.0
+        self._taken += Totals(gpu_j, cpu_j, modelled_j, uncertainty_j, kg_co2e, duration_s, gpu_s, waited_s)
         self._add_to(self._phases_j, self.phase, energy_j)
         self._add_to(self._phases_s, self.phase, duration_s)
         if claims != self._claims_taken:
@@ -332,7 +345,8 @@ class Footprint:
         doubt_j = max(mean_w, self._peak_w - mean_w) * gap_s
         parts_j = (gpu_share * gap_j, (1 - gpu_share) * gap_j, gap_j, doubt_j)
         gpus = taken.gpu_s / taken.duration_s if taken.duration_s else 0.0
-        bridged = taken + Totals(*parts_j, gap_j * self.kg_per_joule, gap_s, gpus * gap_s)
+        waited_s = gap_s if self.phase == WAIT else 0.0
+        bridged = taken + Totals(*parts_j, gap_j * self.kg_per_joule, gap_s, gpus * gap_s, waited_s)
         if bridged.energy_j >= self._bridged.energy_j:
             self._bridged = bridged
         return mean_w
@@ -349,7 +363,7 @@ class Footprint:
 
     def close(self) -> None:
         """Ask for no more intensities; what is known stands."""
-        self._source.close()
+        self.grid.close()
 
     def land(self) -> None:
         """Let the last snapshot stand alone again: it was asked for, and the instruments answered."""
@@ -375,7 +389,7 @@ class Footprint:
 
     def _ask_intensity(self) -> None:
         try:
-            intensity = self._source.at(self._now()) or self.intensity
+            intensity = self.grid.at(self._now()) or self.intensity
             if not is_possible(intensity.g_co2e_per_kwh):
                 raise ValueError(f"{intensity.g_co2e_per_kwh} gCO2e/kWh")
             self.intensity = intensity

@@ -97,7 +97,9 @@ class Job:
         """There are other ranks, and they are heard of."""
         return self._claims is not None
 
-    def exchange(self, session: Footprint, ledger: Ledger, step: int, stop: bool, budget: Budget | None) -> bool:
+    def exchange(
+        self, session: Footprint, ledger: Ledger, step: int, stop: bool, budget: Budget | None, pause: float = 0.0
+    ) -> bool:
         """Sum over all ranks, and decide with them whether training is to stop.
 
         Args:
@@ -106,6 +108,7 @@ class Job:
             step: Steps done at its last reading.
             stop: This rank wants to stop.
             budget: What the run may spend.
+            pause: Whether all are to wait, see `Share`; what the first rank says counts, and `agreed` tells it to all.
 
         Returns:
             The decision, the same on all ranks.
@@ -116,7 +119,7 @@ class Job:
         before, _ = ledger.before
         first = self.ranks.rank == 0
         news = session.claims is not None and any(one.channel not in session.claims for one in session.channels)
-        own = share_of(session, step, before if first else Totals(), stop, news)
+        own = share_of(session, step, before if first else Totals(), stop, news, pause if first else 0.0)
         self._channels_j = session.channels_j
         try:
             agreed = Share(*self.ranks.sum(msgspec.structs.astuple(own)))
@@ -180,6 +183,22 @@ class Job:
         except Exception as error:
             log.debug("no meeting at the %s: %r", place, error)
             return False
+
+    def lead(self, place: str, *, over: bool) -> None:
+        """Keep the other ranks at a place, or let them go on, see `Ranks`; of the first rank."""
+        try:
+            if self._claims is not None:
+                self.ranks.lead(f"{self._name}/{place}", over)
+        except Exception as error:
+            self._part(error)
+
+    def follow(self, place: str) -> str | None:
+        """Return a sign of the first rank's life, None once all are to go on, see `Ranks`; of the other ranks."""
+        try:
+            return self.ranks.follow(f"{self._name}/{place}") if self._claims is not None else None
+        except Exception as error:
+            self._part(error)
+            return None
 
     def others_by_channel(self, session: Footprint) -> dict[str, float]:
         """Return what the other ranks have spent, by channel, in joules; all must ask, after the last exchange.

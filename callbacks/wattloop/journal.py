@@ -119,6 +119,24 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop", tag_field="rec
     reason: str
 
 
+class Pause(msgspec.Struct, frozen=True, kw_only=True, tag="pause", tag_field="record"):
+    """The run begins to wait for cleaner electricity; `until` is when it is expected to go on, None if not known."""
+
+    time: datetime = msgspec.field(default_factory=_now)
+    step: int
+    reason: str
+    until: datetime | None = None
+
+
+class Resume(msgspec.Struct, frozen=True, kw_only=True, tag="resume", tag_field="record"):
+    """The run goes on; `spent` is what the pause took, the time in it included."""
+
+    time: datetime = msgspec.field(default_factory=_now)
+    step: int
+    reason: str
+    spent: Totals
+
+
 class End(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="record"):
     """The run, or this session of it, ended; all of its energy, by phase and by channel (GPU, CPU package, memory).
 
@@ -141,7 +159,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="recor
     kg_co2e_embodied: float | None = None
 
 
-Record = Start | Tick | Epoch | Stop | End
+Record = Start | Tick | Epoch | Stop | Pause | Resume | End
 
 
 class Journal:

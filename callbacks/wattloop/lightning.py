@@ -37,7 +37,8 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
 
     Rows go to every logger of the trainer: at ``log_every_n_steps``, and at the end of each epoch through
     ``self.log``, so that ``EarlyStopping(monitor="emissions/kg_co2e")`` and ``ModelCheckpoint(monitor=...)`` see them
-    wherever they stand in the list. A budget stop saves ``checkpoints/budget-step=<n>.ckpt`` in the log folder.
+    wherever they stand in the list. A budget stop saves ``checkpoints/budget-step=<n>.ckpt`` in the log folder, a long
+    pause for cleaner electricity ``checkpoints/pause-step=<n>.ckpt``.
 
     Args:
         **options: See `wattloop.options.RunOptions`. The keys logged are those of `wattloop.rows.row`.
@@ -69,7 +70,8 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
             trainer.should_stop = self._stopping = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Learn how long the run is."""
+        """Wait for clean electricity, before a `Timer` of `max_time` begins to run; learn how long the run is."""
+        self.run.wait_to_begin(lambda: trainer.received_sigterm)
         self.run.know(
             step=trainer.fit_loop.epoch_loop.total_batch_idx + 1,
             total_steps=_total_batches(trainer),
@@ -88,15 +90,20 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count a step; log and stop when due."""
+        """Count a step; log, wait and stop when due."""
         if not self.run.step():
             return
         if self.run.should_log:
             self._log(trainer, self.run.metrics())
-        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
-        if self.run.should_stop and stepped and not self._stopping:
+        if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
+            return
+        if self.run.should_wait and not self._stopping:
+            if self.run.wait_is_long:
+                self._saved(trainer, "pause")
+            self.run.wait(lambda: trainer.received_sigterm)
+        if self.run.should_stop and not self._stopping:
             self._stopping = trainer.should_stop = True
-            self.run.stopped(self._saved(trainer))
+            self.run.stopped(self._saved(trainer, "budget"))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count validation apart."""
@@ -144,13 +151,13 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
         for logger in trainer.loggers:
             logger.log_metrics(row, step=step)
 
-    def _saved(self, trainer: pl.Trainer) -> str | None:
-        path = os.path.join(self._folder or "", "checkpoints", f"budget-step={trainer.global_step}.ckpt")
+    def _saved(self, trainer: pl.Trainer, why: str) -> str | None:
+        path = os.path.join(self._folder or "", "checkpoints", f"{why}-step={trainer.global_step}.ckpt")
         try:
             with self.run.phase("checkpoint"):
                 trainer.save_checkpoint(path)
         except Exception as error:
-            log.warning("the checkpoint at the end of the budget could not be saved: %r", error)
+            log.warning("the checkpoint %s could not be saved: %r", path, error)
             # The other ranks, which had nothing to write, wait in the barrier that ends `save_checkpoint`.
             with contextlib.suppress(Exception):
                 trainer.strategy.barrier()

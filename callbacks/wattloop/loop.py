@@ -15,13 +15,17 @@ _logger = logging.getLogger("wattloop")
 
 T = TypeVar("T")
 Log = Callable[[str, float, int], object]
+Save = Callable[[], object]
 
 
 class LoopRun(Run):
     """A `Run` that a plain loop drives; see `track`."""
 
-    def __init__(self, log: Log | None = None, **options: Unpack[RunOptions]) -> None:
+    def __init__(self, log: Log | None = None, before_pause: Save | None = None, **options: Unpack[RunOptions]) -> None:
         super().__init__(**options)
+        if before_pause is not None and not callable(before_pause):
+            raise ValueError(f"before_pause={before_pause!r} is not accepted; give a callable that saves a checkpoint")
+        self._before_pause = before_pause
         if log is not None and not callable(log):
             raise ValueError(f"log={log!r} is not accepted; give a callable, e.g. writer.add_scalar")
         self._log = log
@@ -29,14 +33,14 @@ class LoopRun(Run):
     def _reset(self) -> None:
         super()._reset()
         self._events: EventFile | None = None
-        self._stop_said = self._log_warned = False
+        self._stop_said = self._log_warned = self._begun = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "log": self._log}
+        return {**super().__getstate__(), "log": self._log, "before_pause": self._before_pause}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._log = state["log"]
+        self._log, self._before_pause = state["log"], state["before_pause"]
 
     def __enter__(self) -> Self:
         """Begin to measure."""
@@ -92,6 +96,10 @@ class LoopRun(Run):
         if length is not None:
             self._progress.expect_epoch(length)
         self.agree_on_epoch(length)
+        if not self._begun:
+            self._begun = True
+            self.wait_to_begin()
+            self._stop_if_due(self.should_stop)
         self.enter_phase("train")
         try:
             for batch in batches:
@@ -101,9 +109,21 @@ class LoopRun(Run):
                 if self.step():
                     if self.should_log:
                         self._emit(self.metrics())
+                    if self.should_wait and not self.should_stop:
+                        self._save_before_pause()
+                        self.wait()
                     self._stop_if_due(self.should_stop)
         finally:
             self.enter_phase("other")
+
+    def _save_before_pause(self) -> None:
+        if not self.wait_is_long or self._before_pause is None:
+            return
+        try:
+            with self.phase("checkpoint"):
+                self._before_pause()
+        except Exception as error:
+            _logger.warning("the checkpoint before the pause could not be saved: %r", error)
 
     def _stop_if_due(self, due: bool) -> None:
         if due and not self._stop_said:
@@ -130,17 +150,19 @@ def _length(items: Iterable[Any]) -> int | None:
         return None
 
 
-def track(log: Log | None = None, **options: Unpack[RunOptions]) -> LoopRun:
+def track(log: Log | None = None, before_pause: Save | None = None, **options: Unpack[RunOptions]) -> LoopRun:
     """Measure a plain training loop.
 
     Args:
         log: Called with (name, value, step) for every logged value, e.g. ``SummaryWriter.add_scalar``. Without it, and
             with ``log_dir=``, rows go to a TensorBoard event file there.
+        before_pause: Called on every rank before a long pause for cleaner electricity (``wait=``), to save a
+            checkpoint.
         **options: See `RunOptions`. The keys logged are those of `wattloop.rows.row`.
 
     Returns:
-        A run to be used as a context manager; `run.should_stop` tells loops of other shapes, which call `run.step()`
-        themselves, when the budget is spent.
+        A run to be used as a context manager; loops of other shapes call `run.step()` themselves, `run.wait_to_begin()`
+        before the first one, `run.wait()` where `run.should_wait` says so, and end where `run.should_stop` does.
 
     Raises:
         TypeError: An option is unknown.
@@ -154,4 +176,4 @@ def track(log: Log | None = None, **options: Unpack[RunOptions]) -> LoopRun:
         >>> run.steps_done
         6
     """
-    return LoopRun(log, **options)
+    return LoopRun(log, before_pause, **options)

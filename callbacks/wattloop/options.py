@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from wattloop.budget import Budget
+from wattloop.clean_hours import CleanHours
 from wattloop.embodied import Embodied
 from wattloop.grid.intensity import CarbonIntensity, ConstantIntensity, Intensity, is_believable
 from wattloop.grid.regions import Region, resolve, world
@@ -31,6 +32,7 @@ class RunOptions(TypedDict, total=False):
             stay gross. Default 0, which is none given.
         embodied: By what the emissions of making the devices are shared out, which are told apart. Default: not told.
         budget: What the run may spend.
+        wait: For what electricity the run waits, before its first step and between steps. Default: it never waits.
         total_epochs: Epochs of the whole run (>= 1), where the framework does not know.
         total_steps: Steps of the whole run (>= 1), where the framework does not know.
         total_time_s: Time that the whole run will take, in seconds (> 0), where that ends it and the framework does not
@@ -49,6 +51,7 @@ class RunOptions(TypedDict, total=False):
     net_share: float
     embodied: Embodied | None
     budget: Budget | None
+    wait: CleanHours | None
     total_epochs: int | None
     total_steps: int | None
     total_time_s: float | None
@@ -69,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True):
     net_share: float
     embodied: Embodied | None
     budget: Budget | None
+    wait: CleanHours | None
     total_epochs: int | None
     total_steps: int | None
     total_time_s: float | None
@@ -120,6 +124,16 @@ def validated(options: Mapping[str, Any]) -> Settings:
         embodied = Embodied(**embodied)
     if embodied is not None and not isinstance(embodied, Embodied):
         raise ValueError(f"embodied={embodied!r} is not accepted; give an Embodied, e.g. Embodied(lifetime_years=5.0)")
+    wait = options.get("wait")
+    if isinstance(wait, Mapping):
+        wait = CleanHours(**wait)
+    if wait is not None and not isinstance(wait, CleanHours):
+        raise ValueError(f"wait={wait!r} is not accepted; give CleanHours, e.g. CleanHours(below=250)")
+    if wait is not None and isinstance(intensity, ConstantIntensity):
+        raise ValueError(
+            f"wait={wait!r} is not accepted with a carbon intensity that never changes; "
+            "give intensity=, a live provider of wattloop.grid.providers or an IntensitySeries"
+        )
     return Settings(
         region=place.code if region is not None or not given else "",
         intensity=intensity,
@@ -128,6 +142,7 @@ def validated(options: Mapping[str, Any]) -> Settings:
         net_share=_number(options, "net_share", 0.0, 0.0, 1.0),
         embodied=embodied,
         budget=budget,
+        wait=wait,
         total_epochs=_count(options, "total_epochs"),
         total_steps=_count(options, "total_steps"),
         total_time_s=_duration(options, "total_time_s"),

@@ -53,6 +53,22 @@ class Ranks(Protocol):
         """Let no rank wait at a place, for this one will not come."""
         ...
 
+    def lead(self, place: str, over: bool) -> None:
+        """Keep those who `follow` at a place, or let them go on; of one rank alone, time and again.
+
+        Args:
+            place: The place.
+            over: All are to go on.
+        """
+        ...
+
+    def follow(self, place: str) -> str | None:
+        """Return a sign of the rank that leads, which changes as long as it lives; None once all are to go on.
+
+        Neither this nor `lead` waits, and no collective is open meanwhile, whose time could run out.
+        """
+        ...
+
 
 class SingleRank:
     """A job of one process."""
@@ -79,6 +95,13 @@ class SingleRank:
 
     def refuse(self, place: str) -> None:
         """Do nothing."""
+
+    def lead(self, place: str, over: bool) -> None:
+        """Do nothing."""
+
+    def follow(self, place: str) -> str | None:
+        """Return None."""
+        return None
 
 
 class Store(Protocol):
@@ -126,6 +149,19 @@ class Meetings:
     def refuse(self, place: str) -> None:
         """Let no rank wait at a place."""
         self._store.first(f"wattloop/{place}/verdict", "not all")
+
+    def lead(self, place: str, over: bool) -> None:
+        """Keep the other ranks at a place, or let them go on; see `Ranks`."""
+        if over:
+            self._store.first(f"wattloop/{place}/verdict", "over")
+        else:
+            self._store.count(f"wattloop/{place}/alive")
+
+    def follow(self, place: str) -> str | None:
+        """Return a sign of the rank that leads, None once all are to go on; see `Ranks`."""
+        if self._store.found(f"wattloop/{place}/verdict") is not None:
+            return None
+        return self._store.found(f"wattloop/{place}/alive") or ""
 
 
 def detect(engine: Engine | None) -> Ranks:

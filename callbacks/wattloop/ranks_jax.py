@@ -60,6 +60,14 @@ class JaxRanks:
         """Let no rank wait at a place."""
         self._meetings().refuse(place)
 
+    def lead(self, place: str, over: bool) -> None:
+        """Keep the other ranks at a place, or let them go on."""
+        self._meetings().lead(place, over)
+
+    def follow(self, place: str) -> str | None:
+        """Return a sign of the rank that leads, None once all are to go on."""
+        return self._meetings().follow(place)
+
     def _meetings(self) -> Meetings:
         from jax._src.distributed import global_state
 

@@ -7,13 +7,14 @@ import math
 import os
 import platform
 from collections.abc import Mapping
+from datetime import datetime
 
 import msgspec
 
 from wattloop import __version__
 from wattloop.beside import beside
 from wattloop.footprint import Footprint, Totals
-from wattloop.journal import End, Epoch, Journal, Record, Start, Stop, Tick
+from wattloop.journal import End, Epoch, Journal, Pause, Record, Resume, Start, Stop, Tick
 from wattloop.ledger import Border, Ledger
 from wattloop.options import Settings
 from wattloop.recovery import open_journal
@@ -174,6 +175,14 @@ class Recorder:
     def stop(self, step: int, reason: str) -> None:
         """Record that the budget ended the run."""
         self._put(Stop(step=step, reason=reason))
+
+    def pause(self, step: int, reason: str, until: datetime | None) -> None:
+        """Record that the run begins to wait."""
+        self._put(Pause(step=step, reason=reason, until=until))
+
+    def resume(self, step: int, reason: str, spent: Totals) -> None:
+        """Record that it goes on."""
+        self._put(Resume(step=step, reason=reason, spent=_rounded(spent)))
 
     def end(self, step: int, status: str) -> None:
         """Record the end of the session and close the journal."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Unpack
 
 import msgspec
 
 from wattloop.beside import beside
-from wattloop.footprint import Footprint, Totals
+from wattloop.footprint import WAIT, Footprint, Totals
 from wattloop.forecast import Forecast, forecast
 from wattloop.forecaster import Forecaster
 from wattloop.grid.intensity import Intensity
@@ -26,7 +27,9 @@ from wattloop.rows import row
 from wattloop.sampler import FOLLOW_S, Settlement, Snapshot
 from wattloop.session import Session
 from wattloop.state import understood
-from wattloop.units import J_PER_KWH, format_co2e, format_energy
+from wattloop.units import J_PER_KWH, format_co2e, format_duration, format_energy
+from wattloop.vigil import PAUSE, TRAIN, Vigil
+from wattloop.waiting import Needs
 
 log = logging.getLogger("wattloop")
 
@@ -43,6 +46,8 @@ class Run:
 
     Attributes:
         should_stop: The budget is spent, on whichever rank: training is to stop.
+        should_wait: Training is to `wait` for cleaner electricity, at this step on all ranks.
+        wait_is_long: It may take so long that a checkpoint is worth it.
 
     Raises:
         TypeError: An option is unknown.
@@ -66,6 +71,8 @@ class Run:
         self._progress = Progress()
         self._last_epoch = Totals()
         self._guard = BudgetGuard(self.settings.budget)
+        self._vigil: Vigil | None = None
+        self.should_wait = self.wait_is_long = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {"options": self.options, "steps": self.steps_done, "state": self.state_dict()}
@@ -133,6 +140,8 @@ class Run:
             folder, ranks = settings.log_dir or log_dir, self._job.ranks.world_size
             recorder = Recorder(folder, self._ledger, footprint, framework, settings, ranks, self._job.hosts)
         self._session = session = Session(self._ledger, footprint, self._progress, self._job, recorder)
+        if settings.wait is not None:
+            self._vigil = Vigil(settings.wait, footprint.grid, self._job, self._needs)
         self.know(step=step, total_steps=total_steps, total_epochs=total_epochs, steps_per_epoch=steps_per_epoch)
         session.record()
         self._check_budget()
@@ -248,9 +257,9 @@ class Run:
         self._progress.attend()
         if self._progress.sync_due or self._job.ranks.world_size == 1:
             self.check_stop()
-        if self.should_stop:
+        if self.should_stop or self.should_wait:
             self._progress.hurry()
-        return self.should_log or self.should_stop
+        return self.should_log or self.should_stop or self.should_wait
 
     def check_stop(self) -> bool:
         """Sum with all other ranks, and decide whether training is to stop; all must ask at the same step."""
@@ -261,13 +270,92 @@ class Run:
 
     def _agree(self) -> bool:
         job, footprint, over = self._job, self._footprint, self._guard.over is not None
+        pause = self._vigil.wish if self._vigil is not None else TRAIN
         if job.ranks.world_size == 1 or footprint is None:
+            self._pause(pause)
             return over
-        stop = job.exchange(footprint, self._ledger, self._seen_steps, over, self.settings.budget)
+        stop = job.exchange(footprint, self._ledger, self._seen_steps, over, self.settings.budget, pause)
+        self._pause(job.agreed.pause)
         if job.together:
             self._forecaster.observe(job.step, job.agreed.phases_j, footprint.phases_s)
             self._check_budget(agreed=True)
         return stop
+
+    def _pause(self, wish: float) -> None:
+        """Take to what all ranks have agreed on; a run whose last step is done waits for nothing."""
+        done = self.total_steps is not None and self.steps_done >= self.total_steps
+        if wish > TRAIN and not done:
+            self.should_wait, self.wait_is_long = True, wish > PAUSE
+
+    def wait_to_begin(self, leave: Callable[[], bool] = lambda: False) -> None:
+        """Wait for cleaner electricity before the first step, if the run is to; all ranks must ask.
+
+        Args:
+            leave: See `wait`.
+        """
+        if self._vigil is None or self.should_stop:
+            return
+        self._vigil.look_first()
+        self.check_stop()
+        if self.should_wait and not self.should_stop:
+            self.wait(leave)
+        self._vigil.go_on()
+        self.should_wait = False
+
+    def wait(self, leave: Callable[[], bool] = lambda: False) -> None:
+        """Wait where `should_wait` says so: until electricity is clean enough, or the wait has to end.
+
+        What is drawn meanwhile is counted, under the phase `wait`. Ctrl-C ends it at once, and so does a spent budget.
+
+        Args:
+            leave: Asked several times a second: whether to go on all the same, as where the process is to end.
+        """
+        session, vigil = self._session, self._vigil
+        self.should_wait = False
+        if session is None or vigil is None:
+            return
+        verdict, first = vigil.verdict, self._job.ranks.rank == 0
+        if first:
+            until = f"; to go on at {verdict.until.astimezone():%a %H:%M %Z} by the forecast" if verdict.until else ""
+            log.warning("training waits at step %d: %s%s", self.steps_done, verdict.why, until)
+            if session.recorder is not None:
+                session.recorder.pause(self.steps_done, verdict.why, verdict.until)
+
+        def to_leave() -> bool:
+            session.mind_silence()
+            session.footprint.mark()
+            return self._guard.over is not None or leave()
+
+        with self.phase(WAIT):
+            before = self.totals
+            why = vigil.stay(to_leave)
+        if first:
+            spent = self.totals - before
+            drew = f"{format_energy(spent.kwh)}, {format_co2e(spent.kg_co2e)}"
+            log.warning(
+                "training goes on at step %d after %s: %s (the wait took %s)",
+                self.steps_done,
+                format_duration(spent.duration_s),
+                why,
+                drew,
+            )
+            if session.recorder is not None:
+                session.recorder.resume(self.steps_done, why, spent)
+        if self._job.ranks.world_size == 1:
+            self.check_stop()
+
+    def _needs(self) -> Needs:
+        """Return what the run still needs, for those who decide whether it waits."""
+        length, totals, total_s = self._progress.length(), self.totals, self.settings.total_time_s
+        by_steps = self._forecaster.remaining(msgspec.structs.replace(length, time_left_s=None))
+        job_s = by_steps.duration_s.value if by_steps is not None else None
+        left_s = length.time_left_s if total_s is None else max(0.0, total_s - totals.duration_s)
+        spare_s = math.inf if left_s is None else left_s - (left_s if job_s is None else job_s)
+        footprint = self._footprint
+        powers = [] if footprint is None else [footprint.power_in(phase) for phase in (WAIT, "train")]
+        known = len(powers) == 2 and all(powers)
+        idle = min(powers[0] / powers[1], 1.0) if known else None
+        return Needs(totals.duration_s - totals.waited_s, totals.waited_s, job_s, spare_s, idle)
 
     def agree_on_epoch(self, steps: int | None) -> None:
         """Find out how many steps of the epoch that begins all ranks will do, where they may differ; all must ask.
@@ -360,6 +448,8 @@ class Run:
         if self._job.alone:
             self._forecaster.observe(steps, footprint.phases_j, footprint.phases_s)
         self._check_budget()
+        if self._vigil is not None and self._vigil.look() and self._job.ranks.world_size == 1:
+            self._progress.hurry()
         if session.recorder is not None:
             session.recorder.tick(steps, snapshot.time_s)
 
@@ -468,11 +558,12 @@ class Run:
     def summary(self) -> str:
         """Return what was spent, in one line."""
         totals = self.totals
+        waited = f", {format_duration(totals.waited_s)} of them waiting" if totals.waited_s else ""
         lost = f", {self.lost.kwh / totals.kwh:.1%} of it lost work" if self.lost.kwh > 0 else ""
         return (
             f"{format_energy(totals.kwh)} ± {format_energy(self.uncertainty_kwh)}"
             f" ({totals.measured_fraction:.0%} measured{lost}), {format_co2e(totals.kg_co2e)}"
-            f"{beside(totals, self.settings)}; {self.steps_done} steps in {totals.duration_s:.0f} s"
+            f"{beside(totals, self.settings)}; {self.steps_done} steps in {format_duration(totals.duration_s)}{waited}"
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from wattloop.footprint import Footprint, Totals
+from wattloop.footprint import WAIT, Footprint, Totals
 
-PHASES = ("startup", "train", "validation", "checkpoint", "other")
+PHASES = ("startup", "train", "validation", "checkpoint", WAIT, "other")
 _FIELDS = {name: f"{name}_j" for name in PHASES}
 
 
@@ -23,6 +23,7 @@ class Share(msgspec.Struct, frozen=True):
         before_kg_co2e: Likewise, in kg CO2e.
         stop: Ranks that want to stop.
         news: Ranks that see an instrument of which the others do not know.
+        pause: What the first rank wants: 0 to train, 1 to wait for cleaner electricity, 2 to do so for long.
     """
 
     gpu_j: float = 0.0
@@ -37,12 +38,14 @@ class Share(msgspec.Struct, frozen=True):
     train_j: float = 0.0
     validation_j: float = 0.0
     checkpoint_j: float = 0.0
+    wait_j: float = 0.0
     other_j: float = 0.0
     step_joules: float = 0.0
     before_j: float = 0.0
     before_kg_co2e: float = 0.0
     stop: float = 0.0
     news: float = 0.0
+    pause: float = 0.0
 
     @property
     def totals(self) -> Totals:
@@ -64,7 +67,7 @@ class Share(msgspec.Struct, frozen=True):
         return Share(*(mine - theirs for mine, theirs in pairs))
 
 
-def share_of(session: Footprint, step: int, before: Totals, stop: bool, news: bool) -> Share:
+def share_of(session: Footprint, step: int, before: Totals, stop: bool, news: bool, pause: float = 0.0) -> Share:
     """Return what this rank brings to the sum.
 
     Args:
@@ -73,6 +76,7 @@ def share_of(session: Footprint, step: int, before: Totals, stop: bool, news: bo
         before: What the run had spent before this session; to be told by one rank alone.
         stop: It wants to stop.
         news: It sees an instrument of which the others do not know.
+        pause: Whether all are to wait; told by one rank alone.
     """
     phases_j, totals = session.phases_j, session.totals
     known_j = {field: phases_j.pop(name, 0.0) for name, field in _FIELDS.items()}
@@ -94,5 +98,6 @@ def share_of(session: Footprint, step: int, before: Totals, stop: bool, news: bo
         before_kg_co2e=before.kg_co2e,
         stop=float(stop),
         news=float(news),
+        pause=pause,
         **known_j,
     )

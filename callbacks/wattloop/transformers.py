@@ -22,8 +22,8 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
     """Adds energy and CO2e to every log of the Trainer, forecasts the run's total, and stops it at its budget.
 
     All integrations (`report_to`) get the keys, and so do ``state.log_history`` and ``trainer_state.json``, the final
-    ``train_runtime`` log included; TensorBoard shows them as ``train/<key>``. A budget stop saves a checkpoint whatever
-    the save strategy is.
+    ``train_runtime`` log included; TensorBoard shows them as ``train/<key>``. A budget stop and a long
+    pause for cleaner electricity save a checkpoint whatever the save strategy is.
 
     Args:
         **options: See `wattloop.options.RunOptions`. The keys logged are those of `wattloop.rows.row`.
@@ -42,6 +42,7 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
     """Set by the Trainer on a callback that it makes of a checkpoint."""
     _callbacks: list[Any] | None = None
     _stopping = False
+    _pausing = False
     _layout_added = False
 
     def attach(self, trainer: Any) -> None:
@@ -73,7 +74,7 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
             log.warning("wattloop's keys may not reach your loggers: call EmissionsCallback.attach(trainer)")
         else:
             put_before_terminal(self._callbacks, _Shortener(self))
-        self._stopping = self._layout_added = False
+        self._stopping = self._pausing = self._layout_added = False
         self.run.start(
             framework="transformers",
             step=state.global_step,
@@ -83,12 +84,25 @@ class EmissionsCallback(Adapter, TrainerCallback, ExportableState):  # type: ign
             log_every_n_steps=state.logging_steps,
         )
         self.run.enter_phase("train")
+        self.run.wait_to_begin()
         self._stop_if_due(control, self.run.check_stop())
 
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Wait, once the checkpoint is saved and handed on to whoever wants it."""
+        if self._pausing:
+            self._pausing = False
+            self.run.wait()
+            self._stop_if_due(control, self.run.should_stop)
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Count an optimizer step; stop when due."""
+        """Count an optimizer step; wait and stop when due."""
         if self.run.step():
             self._stop_if_due(control, self.run.should_stop)
+            if self.run.should_wait and not self._stopping:
+                self._pausing = True
+                control.should_save = control.should_save or self.run.wait_is_long
 
     def on_prediction_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

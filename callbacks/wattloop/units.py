@@ -28,6 +28,21 @@ def format_energy(kwh: float) -> str:
     return _scaled(kwh, ((1e3, "MWh"), (1.0, "kWh"), (1e-3, "Wh"), (1.0 / J_PER_KWH, "J")))
 
 
+def format_duration(seconds: float) -> str:
+    """Write a duration in the unit that fits.
+
+    Args:
+        seconds: Duration in seconds.
+
+    Example:
+        >>> format_duration(12.3), format_duration(600.0), format_duration(9000.0), format_duration(360000.0)
+        ('12 s', '10.0 min', '2.5 h', '100.0 h')
+    """
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60.0:.1f} min" if seconds < 5970.0 else f"{seconds / 3600.0:,.1f} h"
+
+
 def format_co2e(kg: float) -> str:
     """Write a mass of CO2-equivalent in kg with three significant figures and the unit that fits.
 

@@ -52,7 +52,7 @@ def test_a_checkpoint_that_the_first_rank_cannot_save_leaves_no_rank_waiting(tmp
     env = with_gpus("devices=2;d0.profile=constant:100;d1.profile=constant:200", environment())
     with Started([sys.executable, str(script), "ddp", str(tmp_path), "full"], env, tmp_path / "output") as started:
         printed = started.finish()
-    assert printed.count("the checkpoint at the end of the budget could not be saved") == 1
+    assert printed.count("could not be saved") == 1
     ranks = told(tmp_path, 2)
     (step,) = {rank["step"] for rank in ranks}
     assert 0 < step < 2000

@@ -56,18 +56,20 @@ class NotKnown(LookupError):
         self.pending = pending
 
 
-class Intensity(msgspec.Struct, frozen=True):
+class Intensity(msgspec.Struct, frozen=True, omit_defaults=True):
     """Carbon intensity of electricity at one place and moment.
 
     Attributes:
         g_co2e_per_kwh: Grams of CO2-equivalent per kWh.
         source: Who published the value, and for when.
         kind: ``"average"`` (all generation) or ``"marginal"`` (the plants that answer one more kWh of demand).
+        stale: Nothing is known of the moment: an earlier value stands in.
     """
 
     g_co2e_per_kwh: float
     source: str
     kind: Literal["average", "marginal"] = "average"
+    stale: bool = False
 
 
 class CarbonIntensity(Protocol):

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Sequence
 from datetime import datetime
+from math import inf
 from time import monotonic
 
 from wattloop.grid import background
@@ -16,6 +17,9 @@ log = logging.getLogger("wattloop")
 
 PATIENCE_S = 0.02
 """Longest wait for an answer, in seconds; a source that let us wait once is not waited for until it is quick again."""
+
+FRESH_S = 60.0
+"""How long an answer may be taken for what the source says now, in seconds: one that hangs says nothing."""
 
 LINGER_S = 2.0
 """How long the thread waits for the next question, in seconds: a sampler asks every second."""
@@ -38,6 +42,7 @@ class NoWait:
         self._fallback = fallback
         self._instant = getattr(source, "instant", False) is True
         self._answer: Intensity | BaseException | None = None
+        self._answered_s = -inf
         self._ahead: Series | None = None
         self._asking: set[tuple[int, str]] = set()
         self._slow = False
@@ -62,6 +67,19 @@ class NoWait:
             return self._fallback
         self._pending = None
         return answer
+
+    def known(self, time: datetime) -> Intensity | None:
+        """Return what the source itself knows of a moment now; no fallback, and no value of an earlier time.
+
+        Args:
+            time: The moment, as an aware datetime.
+        """
+        try:
+            answer = self._source.at(time) if self._instant else self._asked(time)
+        except Exception:
+            return None
+        silent = not self._instant and monotonic() - self._answered_s > FRESH_S
+        return None if answer is None or answer.stale or silent else answer
 
     def forecast(self, start: datetime, end: datetime) -> Series | None:
         """Return what the source expects of a period; of one that may block, what it said when last asked.
@@ -129,6 +147,7 @@ class NoWait:
         asked_s = monotonic()
         try:
             self._answer = self._source.at(time)
+            self._answered_s = monotonic()
         except BaseException as error:
             self._answer = error
         self._slow = monotonic() - asked_s > PATIENCE_S

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import isfinite
-from statistics import median_low
 from typing import Literal
 
 import msgspec
@@ -202,27 +201,27 @@ def _window(series: CarbonIntensity, start: datetime, hours: float, within_hours
         raise ValueError(
             f"{type(series).__name__} has no forecast from {start:%Y-%m-%d %H:%M %Z} on; nothing can be planned"
         )
-    values = [intensity.g_co2e_per_kwh for _, intensity in known]
-    edges = [(time - start).total_seconds() for time, _ in known]
-    if edges[0] > 0.0:
+    if known[0][0] > start:
         raise ValueError(
             f"the forecast begins at {known[0][0]:%Y-%m-%d %H:%M %Z}, after {start:%Y-%m-%d %H:%M %Z}; start then"
         )
+    values = [intensity.g_co2e_per_kwh for _, intensity in known]
     if not all(isfinite(value) and value >= 0.0 for value in values):
         raise ValueError(f"the forecast of {known[0][1].source} holds a value that no grid has")
     length_s = (end - start).total_seconds()
-    usual_s = median_low([after - before for before, after in pairwise(edges)]) if len(edges) > 1 else 0.0
-    reach_s = length_s if isinstance(series, ConstantIntensity) else edges[-1] + usual_s
-    if reach_s < length_s:
+    if isinstance(series, ConstantIntensity):
+        known = [known[0], (end, known[0][1])]
+    window = Window.ahead(known, start, length_s)
+    reach_s = window.edges[-1] if window is not None else 0.0
+    if window is None or reach_s < length_s:
         spare_h = reach_s / 3600.0 - hours
         advice = f"give within_hours of at most {spare_h:.4g}" if spare_h >= 0.0 else "it does not cover the job itself"
         raise ValueError(
             f"the forecast ends {reach_s / 3600.0:.4g} h after {start:%Y-%m-%d %H:%M %Z}, "
             f"{hours:g} h within {within_hours:g} h need {hours + within_hours:.4g} h; {advice}"
         )
-    first = max(k for k, edge in enumerate(edges) if edge <= 0.0)
-    past = next((k for k, edge in enumerate(edges) if edge >= length_s), len(edges))
-    return Window.of([0.0, *edges[first + 1 : past], length_s], values[first:past]), known[first:past]
+    first = sum(time <= start for time, _ in known) - 1
+    return window, known[first : first + len(window.values)]
 
 
 def _number(name: str, value: float, low: float, *, above: bool = False) -> float:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+from datetime import datetime
+from itertools import accumulate, pairwise
 from operator import mul, sub
 
 import msgspec
+
+from wattloop.grid.intensity import Intensity
 
 NEARLY = 1.0 - 1e-12
 """What is not cheaper than this share of the best is a tie, which the earlier or the simpler plan wins."""
@@ -34,6 +37,29 @@ class Window(msgspec.Struct, frozen=True):
     values: list[float]
     areas: list[float]
     heads: list[float]
+
+    @classmethod
+    def ahead(cls, points: Sequence[tuple[datetime, Intensity]], start: datetime, length_s: float) -> Window | None:
+        """Cut a forecast to a window, or to what it covers of one; its last value holds for the usual time.
+
+        Args:
+            points: Moments in rising order, each with the intensity that holds from it to the next.
+            start: Begin of the window, as an aware datetime.
+            length_s: Its length, in seconds.
+
+        Returns:
+            None where the forecast says nothing of the begin.
+        """
+        edges = [(time - start).total_seconds() for time, _ in points]
+        if not edges or edges[0] > 0.0:
+            return None
+        between_s = sorted(after - before for before, after in pairwise(edges))
+        usual_s = between_s[(len(between_s) - 1) // 2] if between_s else 0.0
+        end_s = min(length_s, edges[-1] + usual_s)
+        values = [intensity.g_co2e_per_kwh for _, intensity in points]
+        first = max(k for k, edge in enumerate(edges) if edge <= 0.0)
+        past = next((k for k, edge in enumerate(edges) if edge >= end_s), len(edges))
+        return cls.of([0.0, *edges[first + 1 : past], end_s], values[first:past]) if end_s > 0.0 else None
 
     @classmethod
     def of(cls, edges: list[float], values: list[float]) -> Window:

@@ -120,7 +120,7 @@ class Live:
         last = steps.before(time)
         if last is not None and time - last.end <= KEEP:
             source = f"{last.intensity.source}, last value, of {last.start:%Y-%m-%dT%H:%MZ}"
-            return msgspec.structs.replace(last.intensity, source=source)
+            return msgspec.structs.replace(last.intensity, source=source, stale=True)
         raise self._not_known(time)
 
     def forecast(self, start: datetime, end: datetime) -> Sequence[tuple[datetime, Intensity]] | None:

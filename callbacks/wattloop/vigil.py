@@ -1,0 +1,134 @@
+"""Vigil: how the ranks of a run wait for cleaner electricity together, and go on together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from wattloop.clean_hours import CleanHours
+from wattloop.grid.nowait import NoWait
+from wattloop.job import Job
+from wattloop.waiting import Needs, Verdict, Waiting
+
+log = logging.getLogger("wattloop")
+
+TRAIN, PAUSE, LONG_PAUSE = 0.0, 1.0, 2.0
+"""What the first rank wants of all."""
+FIRST_ANSWER_S = 10.0
+"""How long a run that has not begun waits for a provider's first answer, in seconds."""
+POLL_S = 0.2
+"""Time between two looks at whether to go on, in seconds."""
+BEAT_S = 5.0
+"""Time between two signs of life of the rank that leads, in seconds."""
+LEADER_LOST_S = 600.0
+"""Without one for so long, the other ranks go on, in seconds; it may be writing a checkpoint."""
+
+
+class Vigil:
+    """Waits with all ranks of a job: the first one looks at the grid and decides, the others follow.
+
+    No collective is open while they wait, so that no engine's time-out runs; they meet in the job's store.
+
+    Args:
+        policy: What the user calls clean, and how long to wait for it.
+        grid: Where the carbon intensity comes from.
+        job: The ranks.
+        needs: What the run still needs, from any thread.
+    """
+
+    def __init__(self, policy: CleanHours, grid: NoWait, job: Job, needs: Callable[[], Needs]) -> None:
+        self._waiting = Waiting(policy, grid)
+        self._job, self._needs = job, needs
+        self._leads = job.ranks.rank == 0
+        self._pauses = 0
+
+    @property
+    def _parted(self) -> bool:
+        """The other ranks would train on, and wait in vain for this one."""
+        return self._job.ranks.world_size > 1 and not self._job.together
+
+    def look(self) -> bool:
+        """Look at the grid where that is due and this rank's to do; in the sampler's thread.
+
+        Returns:
+            True when training is to pause.
+        """
+        waiting = self._waiting
+        if not self._leads or waiting.held or self._parted:
+            return False
+        return waiting.look(self._needs()).wait if waiting.due else waiting.verdict.wait
+
+    def look_first(self) -> None:
+        """Look at the grid before the first step; a provider has a moment to answer for the first time."""
+        if not self._leads or self._parted:
+            return
+        waiting, end_s = self._waiting, time.monotonic() + FIRST_ANSWER_S
+        while not waiting.knows and time.monotonic() < end_s:
+            time.sleep(POLL_S)
+        if waiting.knows:
+            waiting.hold(True)
+            waiting.look(self._needs())
+
+    @property
+    def wish(self) -> float:
+        """What this rank wants of all: `TRAIN`, `PAUSE` or `LONG_PAUSE`."""
+        verdict = self._waiting.verdict
+        if not self._leads or not verdict.wait or self._parted:
+            return TRAIN
+        return LONG_PAUSE if self._waiting.is_long(verdict) else PAUSE
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether to wait and why, of the first rank."""
+        return self._waiting.verdict
+
+    def stay(self, leave: Callable[[], bool]) -> str:
+        """Wait until it is time to go on.
+
+        Args:
+            leave: Asked several times a second: whether to go on whatever the grid.
+
+        Returns:
+            Why the run goes on, in words.
+        """
+        self._pauses += 1
+        place = f"pause {self._pauses}"
+        return self._lead(place, leave) if self._leads else self._follow(place, leave)
+
+    def go_on(self) -> None:
+        """Hear that nobody waits any more."""
+        self._waiting.hold(False)
+
+    def _lead(self, place: str, leave: Callable[[], bool]) -> str:
+        waiting, job = self._waiting, self._job
+        waiting.hold(True)
+        beat_s = 0.0
+        try:
+            while True:
+                if leave():
+                    return "it is not to wait any longer"
+                verdict = waiting.look(self._needs())
+                if not verdict.wait:
+                    return verdict.why
+                if time.monotonic() >= beat_s:
+                    job.lead(place, over=False)
+                    beat_s = time.monotonic() + BEAT_S
+                time.sleep(POLL_S)
+        finally:
+            # Whatever ends it, an exception too: nobody is left behind.
+            job.lead(place, over=True)
+            self.go_on()
+
+    def _follow(self, place: str, leave: Callable[[], bool]) -> str:
+        sign, seen_s = "", time.monotonic()
+        while (latest := self._job.follow(place)) is not None:
+            if latest != sign:
+                sign, seen_s = latest, time.monotonic()
+            elif time.monotonic() - seen_s > LEADER_LOST_S:
+                log.warning("rank 0 has not been heard of for %.0f s: this rank waits no longer", LEADER_LOST_S)
+                break
+            if leave():
+                break
+            time.sleep(POLL_S)
+        return ""
