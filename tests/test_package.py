@@ -109,7 +109,7 @@ def test_its_version_is_a_release() -> None:
 def test_its_tables_lie_where_it_looks_for_them() -> None:
     package = files("wattloop")
     places = ("countries", "us_states", "canadian_provinces", "chinese_provinces", "nordic_zones", "cloud_regions")
-    for table in (*(f"grid/data/{place}.csv" for place in places), "meters/data/cpu_tdp.csv"):
+    for table in (*(f"grid/data/{place}.csv" for place in places), "meters/data/cpu_tdp.csv", "data/hardware.csv"):
         assert package.joinpath(table).is_file()
     assert package.joinpath("py.typed").is_file()
     assert len({region.code for region in regions()}) > 200

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 def test_package_holds_its_data_and_its_types() -> None:
     package = files("wattloop")
     assert package.joinpath("py.typed").is_file()
-    for folder in ("grid", "meters"):
-        assert any(path.name.endswith(".csv") for path in package.joinpath(folder, "data").iterdir())
+    for folder in ("data", "grid/data", "meters/data"):
+        assert any(path.name.endswith(".csv") for path in package.joinpath(folder).iterdir())
 
 
 def test_oldest_environment_pins_the_lower_bounds() -> None:
