@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from wattloop.budget import Budget
     from wattloop.clean_hours import CleanHours
     from wattloop.embodied import Embodied
+    from wattloop.estimating import estimate
     from wattloop.forecast import Forecast
     from wattloop.grid.intensity import CarbonIntensity
     from wattloop.loop import track
     from wattloop.run import Run
 
-__all__ = ["Budget", "CarbonIntensity", "CleanHours", "Embodied", "Forecast", "Run", "track"]
+__all__ = ["Budget", "CarbonIntensity", "CleanHours", "Embodied", "Forecast", "Run", "estimate", "track"]
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -27,6 +28,7 @@ _HOMES = {
     "Embodied": "wattloop.embodied",
     "Forecast": "wattloop.forecast",
     "Run": "wattloop.run",
+    "estimate": "wattloop.estimating",
     "track": "wattloop.loop",
 }
 
