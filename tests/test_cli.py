@@ -45,10 +45,12 @@ def refused(*arguments: str) -> str:
     return done.stderr
 
 
-def on_a_terminal(*arguments: str) -> str:
+def on_a_terminal(*arguments: str, **variables: str) -> str:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-c", CODE, *arguments]
-    with subprocess.Popen(command, env=environment(COLUMNS="80"), stdout=theirs, stderr=theirs) as child:
+    with subprocess.Popen(
+        command, env=environment(**{"COLUMNS": "80", **variables}), stdout=theirs, stderr=theirs
+    ) as child:
         os.close(theirs)
         shown = b""
         while True:

@@ -9,6 +9,8 @@ try:
 except ImportError:
     sys.exit("wattloop's command line needs typer and rich: pip install 'wattloop[cli]'")
 
+from wattloop.commands.estimate import estimate
+from wattloop.commands.hardware import hardware
 from wattloop.commands.regions import regions
 from wattloop.commands.schedule import schedule
 
@@ -20,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (regions, schedule):
+for command in (estimate, hardware, regions, schedule):
     app.command()(command)
 
 
