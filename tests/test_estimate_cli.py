@@ -58,13 +58,13 @@ def test_what_was_not_asked_for_is_null() -> None:
 
 
 def test_every_result_stands_beside_its_formula() -> None:
-    shown = lines(*RUN, "--region", "gcp:europe-west9", "--net-share", "0.5", "--embodied")
+    shown = lines(*RUN, "--region", "gcp:europe-west9", "--net-share", "0.5", "--embodied", COLUMNS="140")
     rows = [line for line in shown if line.startswith(("energy", "gross", "net", "embodied"))]
     assert [line.split(maxsplit=1)[1] for line in rows] == [
         "84.5 kWh  8 x 400 W x 24 h x PUE 1.1 / 1000",
         "2.87 kg CO2e  84.48 kWh x 0.034 kg/kWh",
         "1.44 kg CO2e  84.48 kWh x 0.034 kg/kWh x (1 - 0.5)",
-        "899 g CO2e  164 kg x 192 device-h / (4 years x 8,760 h), in neither",
+        "899 g CO2e  164 kg x 192 device-h / (4 years x 8,760 h), in neither; NVIDIA's figure for a GPU of an HGX H100",
     ]
 
 

@@ -25,6 +25,7 @@ _ARGUMENT = re.compile(
 
 ROOM_FOR_PLACE = 27
 """Columns that the longest code of a region takes."""
+MADE = "NVIDIA's figure for a GPU of an HGX H100"
 
 
 def estimate(
@@ -171,7 +172,7 @@ def _results(done: Estimate) -> Iterator[tuple[str, str, str]]:
     if done.kg_co2e_embodied is not None and done.embodied is not None:
         life = f"{done.embodied.lifetime_years:g} years x 8,760 h"
         made = f"{done.embodied.kg_co2e_per_device:g} kg x {_number(done.gpu_hours)} device-h"
-        yield "embodied", format_co2e(done.kg_co2e_embodied), f"{made} / ({life}), in neither"
+        yield "embodied", format_co2e(done.kg_co2e_embodied), f"{made} / ({life}), in neither; {MADE}"
 
 
 def _equivalents(done: Estimate) -> str:
