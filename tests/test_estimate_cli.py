@@ -127,6 +127,9 @@ def test_the_largest_run_there_can_be_is_still_told_in_numbers() -> None:
     shown = told("estimate", "--watts", "30000", "--gpu-hours", "1e12", "--region", "TM", COLUMNS="100")
     assert "30,000,000,000 MWh" in shown
     assert not re.search(r"\b(?:inf|nan)\b|e\+", shown)
+    almost_clean = told("estimate", "--watts", "300", "--hours", "1", "--intensity", "5e-324", COLUMNS="100")
+    assert "> 1,000,000 %" in almost_clean
+    assert max(map(len, almost_clean.splitlines())) <= 100
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])

@@ -225,6 +225,7 @@ def test_no_number_is_taken_that_is_none(name: str, value: object) -> None:
         ({**RUN, "compare": "FR"}, "compare='FR' is not accepted; give a list of places"),
         ({**RUN, "embodied": True}, "embodied=True is not accepted; give an Embodied"),
         ({"watts": 1, "gpu_hours": 1, "embodied": Embodied(devices=8)}, "give hours= instead of gpu_hours="),
+        ({**RUN, "hours": 9, "embodied": Embodied(kg_co2e_per_device=1e308)}, "comes to no finite mass for this run"),
         ({"gpu": "RTX 6000", "hours": 1}, "gpu='RTX 6000' may be more than one device"),
         ({"gpu": 100, "hours": 1}, "gpu=100 is not accepted"),
         ({"gpu": "TPU v5e", "hours": 1}, "Google publishes no TDP of TPU v5e. Give watts= per device"),

@@ -55,7 +55,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
         kg_co2e_net: What is left of them with hourly-matched clean energy, in kg CO2e; None: nothing given to tell by.
         kg_co2e_embodied: The part of making the devices, in kg CO2e, which is in neither; None: not asked for.
         gpu: Name of the device in the table; None where its watts were given.
-        watts: Mean power per device, in watts.
+        watts: Mean power per device that was used, in watts: scaled by ``utilization`` where that was given.
         watts_from: ``"given"``; ``"measured"``, a published mean; ``"tdp"``, the most the device is designed for, or
             ``utilization`` of it.
         watts_source: Whose figure it is.
@@ -257,7 +257,10 @@ def _embodied_kg(embodied: Embodied | None, length_h: float | None, device_h: fl
         raise ValueError(f"embodied={embodied!r} is not accepted; give an Embodied, e.g. Embodied(lifetime_years=5.0)")
     if embodied.devices is not None and length_h is None:
         raise ValueError("embodied= has devices, whose time GPU-hours do not tell; give hours= instead of gpu_hours=")
-    return embodied.kg_co2e(3600.0 * (length_h or 0.0), 3600.0 * device_h)
+    kg_co2e = embodied.kg_co2e(3600.0 * (length_h or 0.0), 3600.0 * device_h)
+    if kg_co2e is not None and kg_co2e > sys.float_info.max:
+        raise ValueError(f"embodied={embodied!r} comes to no finite mass for this run; look at its numbers again")
+    return kg_co2e
 
 
 def _elsewhere(kwh: float, place: Region | None, compare: Sequence[str]) -> tuple[Elsewhere, ...]:

@@ -217,7 +217,7 @@ def _places_table(done: Estimate, console: Console) -> Table:
             role,
             f"{g_co2e_per_kwh:.1f}",
             format_co2e(kg_co2e).removesuffix(" CO2e"),
-            f"{_about(100.0 * g_co2e_per_kwh / done.g_co2e_per_kwh)} %",
+            _share(g_co2e_per_kwh, done.g_co2e_per_kwh),
             basis,
         ]
         for role, _, _, g_co2e_per_kwh, kg_co2e, basis in rows
@@ -234,6 +234,11 @@ def _places_table(done: Estimate, console: Console) -> Table:
         place = Text(_plain(_place(code, name, room), console))
         table.add_row(role, place, *rest[: len(widths) - 1], style="green" if role == "cleanest" else "")
     return table
+
+
+def _share(g_co2e_per_kwh: float, of_g: float) -> str:
+    share = 100.0 * g_co2e_per_kwh / of_g
+    return f"{_about(share)} %" if share < 1e6 else "> 1,000,000 %"
 
 
 def _place(code: str, name: str, room: int) -> str:
