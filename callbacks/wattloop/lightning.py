@@ -70,14 +70,14 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
             trainer.should_stop = self._stopping = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Wait for clean electricity, before a `Timer` of `max_time` begins to run; learn how long the run is."""
-        self.run.wait_to_begin(lambda: trainer.received_sigterm)
+        """Learn how long the run is, and wait for clean electricity: the `Timer` of `max_time` begins only then."""
+        total_steps = _total_batches(trainer)
+        total_epochs = trainer.max_epochs if (trainer.max_epochs or 0) > 0 else None
         self.run.know(
-            step=trainer.fit_loop.epoch_loop.total_batch_idx + 1,
-            total_steps=_total_batches(trainer),
-            total_epochs=trainer.max_epochs if (trainer.max_epochs or 0) > 0 else None,
-            time_left_s=_time_left_s(trainer),
+            step=trainer.fit_loop.epoch_loop.total_batch_idx + 1, total_steps=total_steps, total_epochs=total_epochs
         )
+        self.run.wait_to_begin(lambda: trainer.received_sigterm)
+        self.run.expect(total_steps, total_epochs, time_left_s=_time_left_s(trainer))
         self.run.enter_phase("train")
         budget, fit_loop = self.run.settings.budget, trainer.fit_loop
         if budget is not None and budget.on_exceed == "stop" and (fit_loop.min_epochs or fit_loop.min_steps):

@@ -293,6 +293,7 @@ class Run:
         Args:
             leave: See `wait`.
         """
+        self.should_wait = False
         if self._vigil is None or self.should_stop:
             return
         self._vigil.look_first()
