@@ -106,7 +106,7 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
                 self._events.add(self.run.metrics(), self.run.steps_done)
             if self.run.should_wait and not self._stopping:
                 if self.run.wait_is_long:
-                    self._back_up(batch)
+                    self._back_up()
                 self.run.wait()
             self._stop_if_due(self.run.should_stop)
         if self._backup is not None and self._backup.save_freq != "epoch":
@@ -169,18 +169,17 @@ class EmissionsCallback(Adapter, keras.callbacks.Callback):  # type: ignore[misc
             if self._sidecar is not None:
                 self._sidecar.save(self._epoch, batch, self.run.state_dict())
 
-    def _back_up(self, batch: int) -> None:
+    def _back_up(self) -> None:
         """Have `BackupAndRestore`, if there is one, save now; it knows its epoch only after the first it has seen."""
         if self._backup is None or self._backup._current_epoch != self._epoch:
             return
+        if self._sidecar is not None:
+            self._sidecar.save(self._epoch, self._backup._last_batch_seen, self.run.state_dict())
         try:
             with self.run.phase("checkpoint"):
                 self._backup._save_model()
         except Exception as error:
             log.warning("no backup could be made before the pause: %r", error)
-            return
-        if self._sidecar is not None:
-            self._sidecar.save(self._epoch, self._backup._last_batch_seen, self.run.state_dict())
 
     def _stop_if_due(self, due: bool) -> None:
         # On jax, touching self.model makes Keras fetch the whole state: only to stop.

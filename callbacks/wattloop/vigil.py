@@ -22,7 +22,7 @@ POLL_S = 0.2
 BEAT_S = 5.0
 """Time between two signs of life of the rank that leads, in seconds."""
 LEADER_LOST_S = 600.0
-"""Without one for so long, the other ranks go on, in seconds; it may be writing a checkpoint."""
+"""How long the other ranks do without one, in seconds: it may be writing a checkpoint."""
 
 
 class Vigil:
@@ -35,11 +35,19 @@ class Vigil:
         grid: Where the carbon intensity comes from.
         job: The ranks.
         needs: What the run still needs, from any thread.
+        leader_lost_s: Without a sign of the first rank for so long, the others go on, in seconds.
     """
 
-    def __init__(self, policy: CleanHours, grid: NoWait, job: Job, needs: Callable[[], Needs]) -> None:
+    def __init__(
+        self,
+        policy: CleanHours,
+        grid: NoWait,
+        job: Job,
+        needs: Callable[[], Needs],
+        leader_lost_s: float = LEADER_LOST_S,
+    ) -> None:
         self._waiting = Waiting(policy, grid)
-        self._job, self._needs = job, needs
+        self._job, self._needs, self._leader_lost_s = job, needs, leader_lost_s
         self._leads = job.ranks.rank == 0
         self._pauses = 0
 
@@ -125,8 +133,8 @@ class Vigil:
         while (latest := self._job.follow(place)) is not None:
             if latest != sign:
                 sign, seen_s = latest, time.monotonic()
-            elif time.monotonic() - seen_s > LEADER_LOST_S:
-                log.warning("rank 0 has not been heard of for %.0f s: this rank waits no longer", LEADER_LOST_S)
+            elif time.monotonic() - seen_s > self._leader_lost_s:
+                log.warning("rank 0 has not been heard of for %g s: this rank waits no longer", self._leader_lost_s)
                 break
             if leave():
                 break

@@ -7,8 +7,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
-from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,14 +14,13 @@ from typing import Any
 import pytest
 
 from contract.fronts import Front, Outcome, fronts
+from fakes.grid import CLEAN, DIRTY, Grid
 from fakes.nvml import FakeNvml
 from wattloop import Budget, CleanHours
-from wattloop.grid.intensity import Intensity
 from wattloop.journal import End, Pause, Record, Resume, Stop
 
 J_PER_KWH = 3.6e6
 WATTS = 200.0
-DIRTY, CLEAN = 500.0, 100.0
 STEP_S = 0.02
 PROMPT_S = 5.0
 """How long what happens at once may take, on however slow a machine."""
@@ -38,25 +35,6 @@ def front(request: pytest.FixtureRequest) -> Front:
 def gpu(fake_nvml: FakeNvml) -> FakeNvml:
     fake_nvml.reset(f"devices=1;profile=constant:{WATTS};refresh_s=0.005")
     return fake_nvml
-
-
-class Grid:
-    """A grid whose intensity the test sets; it may change five times a second."""
-
-    instant = True
-
-    def __init__(self, value: float, looks_ahead: bool = True) -> None:
-        self.value, self.looks_ahead = value, looks_ahead
-
-    def at(self, time: datetime) -> Intensity:
-        return Intensity(self.value, "a test")
-
-    def forecast(self, start: datetime, end: datetime) -> Sequence[tuple[datetime, Intensity]]:
-        ahead = 2 if self.looks_ahead else 0
-        return [(start + timedelta(seconds=0.2 * k), Intensity(self.value, "a test")) for k in range(ahead)]
-
-    def after(self, seconds: float, value: float) -> None:
-        threading.Timer(seconds, lambda: setattr(self, "value", value)).start()
 
 
 def options(folder: Path, grid: Grid, **more: Any) -> dict[str, Any]:
@@ -97,10 +75,10 @@ def of(outcome: Outcome, kind: type) -> list[Any]:
 def test_the_first_step_waits_for_clean_electricity(
     front: Front, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    grid, steps = Grid(DIRTY), Steps()
+    grid, steps = Grid(CLEAN), Steps()
     callback = front.callback(**options(tmp_path, grid))
     clean_s = time.monotonic() + 4.0
-    grid.after(4.0, CLEAN)
+    grid.dirty_for(4.0)
     outcome = front.train(callback, tmp_path, epochs=2, steps=5, log_every=5, work=steps)
     assert outcome.error is None and outcome.steps == 10
     assert clean_s < steps.at_s[0] < clean_s + PROMPT_S
@@ -126,12 +104,7 @@ def test_training_pauses_between_two_steps_and_goes_on_where_it_was(
     front: Front, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     grid = Grid(CLEAN)
-
-    def get_dirty() -> None:
-        grid.value = DIRTY
-        grid.after(3.0, CLEAN)
-
-    steps = Steps(at_20=get_dirty)
+    steps = Steps(at_20=lambda: grid.dirty_for(3.0))
     callback = front.callback(**options(tmp_path, grid, log_every_n_steps=25))
     outcome = front.train(callback, tmp_path, epochs=2, steps=100, log_every=25, work=steps)
     assert outcome.error is None and outcome.steps == 200

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from contract.fronts import Keras
+from fakes.grid import CLEAN, Grid
 from fakes.nvml import FakeNvml
-from wattloop import Budget
+from wattloop import Budget, CleanHours
 from wattloop.keras import EmissionsCallback
 
 keras = pytest.importorskip("keras")
@@ -250,3 +251,29 @@ def test_any_other_fit_in_the_same_log_folder_begins_a_run(
     front.fit(10, initial_epoch + 1, [Pace(), second], initial_epoch=initial_epoch)
     assert second.run.id != first.run.id
     assert second.run.totals.kwh < first.run.totals.kwh
+
+
+def test_a_backup_is_made_before_a_long_pause(front: Keras, fake_nvml: FakeNvml, tmp_path: Path) -> None:
+    grid = Grid(CLEAN)
+    seen: list[dict[str, Any]] = []
+
+    class Look(keras.callbacks.Callback):  # type: ignore[misc]
+        batches = 0
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.batches += 1
+            time.sleep(0.02)
+            if self.batches == 60:
+                grid.dirty_for(3.0)
+            if callback.run.totals.waited_s and not seen:
+                saved = json.loads((tmp_path / "backup" / "training_metadata.json").read_text())
+                state = json.loads((tmp_path / "backup.wattloop.json").read_text())
+                seen.append({"backup": saved, "state": state, "waited_s": callback.run.totals.waited_s})
+
+    callback = EmissionsCallback(intensity=grid, wait=CleanHours(below=250, shortest_minutes=0), interval_s=0.05)
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    front.fit(50, 3, [Look(), backup, callback])
+    (found,) = seen
+    assert found["backup"] == {"epoch": 1, "batch": 0}
+    assert 1.0 < found["waited_s"] < 10.0
+    assert len(found["state"]) == 2  # one for the end of the epoch, one for the pause

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,9 @@ import pytest
 
 from contract.fronts import Lightning
 from contract.test_contract import Load
+from fakes.grid import CLEAN, DIRTY, Grid
 from fakes.nvml import FakeNvml, environment
-from wattloop import Budget
+from wattloop import Budget, CleanHours
 from wattloop.lightning import EmissionsCallback
 
 pl = pytest.importorskip("lightning.pytorch")
@@ -266,3 +270,63 @@ def test_minima_that_would_hold_up_a_budget_stop_are_warned_of(
         trainer.fit(front.model(lambda: None), front.loader(12))
     said = [record.getMessage() for record in caplog.records if record.name == "wattloop"]
     assert len([line for line in said if line.startswith("min_epochs and min_steps go before the budget")]) == warned
+
+
+def test_max_time_begins_when_the_run_does_and_no_pause_takes_what_training_needs_of_it(
+    front: Lightning, fake_nvml: FakeNvml, tmp_path: Path
+) -> None:
+    grid = Grid(CLEAN)
+    grid.dirty_for(4.0)
+    steps = [0]
+
+    def work() -> None:
+        time.sleep(0.02)
+        steps[0] += 1
+        if steps[0] == 20:
+            grid.value = DIRTY  # and so it stays: one that may train for 6 s and needs them does not wait
+
+    wait = CleanHours(below=250, shortest_minutes=0)
+    callback = EmissionsCallback(intensity=grid, wait=wait, interval_s=0.05)
+    trainer = fit(
+        front, tmp_path, batches=100, work=work, max_epochs=1000, max_time={"seconds": 6}, callbacks=[callback]
+    )
+    assert 2.0 < callback.run.totals.waited_s < 6.0
+    assert callback.run.totals.duration_s - callback.run.totals.waited_s > 5.0
+    assert trainer.global_step == steps[0] > 100
+
+
+def test_what_max_time_leaves_beside_the_training_may_be_waited(
+    front: Lightning, fake_nvml: FakeNvml, tmp_path: Path
+) -> None:
+    grid = Grid(CLEAN)
+    steps = [0]
+
+    def work() -> None:
+        time.sleep(0.02)
+        steps[0] += 1
+        if steps[0] == 60:
+            grid.value = DIRTY
+
+    wait = CleanHours(below=250, shortest_minutes=0)
+    callback = EmissionsCallback(intensity=grid, wait=wait, interval_s=0.05)
+    trainer = fit(front, tmp_path, batches=120, work=work, max_epochs=2, max_time={"seconds": 15}, callbacks=[callback])
+    # All 240 steps are done, in spite of a grid that never gets clean again.
+    assert trainer.global_step == 240
+    assert 1.0 < callback.run.totals.waited_s < 12.0
+
+
+def test_a_process_that_is_to_end_does_not_go_on_waiting(front: Lightning, fake_nvml: FakeNvml, tmp_path: Path) -> None:
+    callback = EmissionsCallback(intensity=Grid(DIRTY), wait=CleanHours(below=250), interval_s=0.05)
+
+    def end() -> None:
+        while not callback.run.totals.waited_s > 0.5:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    ender = threading.Thread(target=end)
+    ender.start()
+    with pytest.raises(BaseException) as ended:
+        fit(front, tmp_path, max_epochs=1, callbacks=[callback])
+    ender.join()
+    assert "SIGTERM" in type(ended.value).__name__ or isinstance(ended.value, SystemExit)
+    callback.run.finish()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from ranks.threads import DictStore, ThreadRanks
 from wattloop.budget import Budget
 from wattloop.footprint import Footprint, Totals
 from wattloop.grid.intensity import ConstantIntensity
@@ -21,46 +21,6 @@ from wattloop.ranks import Meetings, SingleRank
 from wattloop.sampler import Settlement, Snapshot
 
 KWH = 3.6e6
-
-
-class ThreadRanks:
-    """Ranks that are threads of one process, and note what went through their collectives."""
-
-    cadence = 10.0
-
-    class Shared:
-        def __init__(self, world_size: int) -> None:
-            self.barrier = threading.Barrier(world_size, timeout=20)
-            self.values: list[Any] = [None] * world_size
-            self.collectives: list[tuple[str, Any]] = []
-
-    def __init__(self, rank: int, world_size: int, shared: Shared) -> None:
-        self.rank, self.world_size, self.shared = rank, world_size, shared
-
-    def _all(self, name: str, value: Any) -> list[Any]:
-        self.shared.values[self.rank] = value
-        self.shared.barrier.wait()
-        found = [*self.shared.values]
-        if self.rank == 0:
-            self.shared.collectives.append((name, value))
-        self.shared.barrier.wait()
-        return found
-
-    def sum(self, values: Sequence[float]) -> list[float]:
-        return [sum(column) for column in zip(*self._all("sum", [*values]), strict=True)]
-
-    def least(self, values: Sequence[float]) -> list[float]:
-        return [min(column) for column in zip(*self._all("least", [*values]), strict=True)]
-
-    def gather(self, value: Any) -> list[Any]:
-        return self._all("gather", value)
-
-    def meet(self, place: str, patience_s: float) -> bool:
-        self._all("meet", place)
-        return True
-
-    def refuse(self, place: str) -> None:
-        pass
 
 
 class Rank:
@@ -340,25 +300,6 @@ def test_a_single_rank_agrees_with_itself_at_no_cost() -> None:
     ranks.refuse("anywhere")
     job = Job(ranks, "run", 50)
     assert (job.alone, job.reach(5), job.at_epoch_end(), job.at_end()) == (True, None, False, False)
-
-
-class DictStore:
-    """Keys and values in this process."""
-
-    def __init__(self) -> None:
-        self.lock, self.counts, self.values = threading.Lock(), dict[str, int](), dict[str, str]()
-
-    def count(self, key: str) -> int:
-        with self.lock:
-            self.counts[key] = self.counts.get(key, 0) + 1
-            return self.counts[key]
-
-    def found(self, key: str) -> str | None:
-        return self.values.get(key)
-
-    def first(self, key: str, value: str) -> str:
-        with self.lock:
-            return self.values.setdefault(key, value)
 
 
 def test_all_meet_or_none() -> None:

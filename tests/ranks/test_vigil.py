@@ -1,0 +1,98 @@
+"""How ranks wait together, with threads in the place of processes: the first one decides, and nobody is left behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fakes.grid import CLEAN, DIRTY, Grid
+from ranks.threads import ThreadRanks
+from wattloop import CleanHours
+from wattloop.grid.nowait import NoWait
+from wattloop.job import Job
+from wattloop.vigil import LONG_PAUSE, PAUSE, TRAIN, Vigil
+from wattloop.waiting import Needs
+
+PATIENCE_S = 20.0
+
+
+def vigils(grid: Grid, world: int, leader_lost_s: float = 600.0, **policy: float) -> list[Vigil]:
+    shared = ThreadRanks.Shared(world)
+    clean = CleanHours(**{"below": 250.0, "shortest_minutes": 0.0, **policy})
+    with ThreadPoolExecutor(world) as threads:
+        jobs = [*threads.map(lambda rank: Job(ThreadRanks(rank, world, shared), "a run", 50), range(world))]
+    return [Vigil(clean, NoWait(grid), job, Needs, leader_lost_s) for job in jobs]
+
+
+def never() -> bool:
+    return False
+
+
+def test_the_first_rank_alone_looks_at_the_grid_and_says_how_long_it_may_last() -> None:
+    first, second = vigils(Grid(DIRTY), 2)
+    assert (first.look(), second.look()) == (True, False)
+    assert (first.wish, second.wish) == (LONG_PAUSE, TRAIN)
+    (alone,) = vigils(Grid(CLEAN), 1)
+    assert (alone.look(), alone.wish) == (False, TRAIN)
+    (short,) = vigils(Grid(DIRTY), 1, checkpoint_minutes=float("inf"))
+    # How long it may last is not known here; a longest wait of no time at all would make it short.
+    assert short.look() and short.wish in (PAUSE, LONG_PAUSE)
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_all_go_on_when_the_first_one_does(world: int) -> None:
+    grid = Grid(DIRTY)
+    with ThreadPoolExecutor(world) as threads:
+        staying = [threads.submit(vigil.stay, never) for vigil in vigils(grid, world)]
+        time.sleep(0.3)
+        assert not any(one.done() for one in staying)
+        grid.value = CLEAN
+        assert staying[0].result(PATIENCE_S) == "100 gCO2e/kWh"
+        for one in staying[1:]:
+            one.result(PATIENCE_S)
+
+
+def test_when_the_first_one_is_interrupted_nobody_is_left_behind() -> None:
+    def interrupted() -> bool:
+        raise KeyboardInterrupt
+
+    first, second = vigils(Grid(DIRTY), 2)
+    with ThreadPoolExecutor(1) as threads:
+        staying = threads.submit(second.stay, never)
+        with pytest.raises(KeyboardInterrupt):
+            first.stay(interrupted)
+        staying.result(PATIENCE_S)
+
+
+def test_one_that_is_to_end_leaves_and_the_others_stay() -> None:
+    grid = Grid(DIRTY)
+    first, second = vigils(grid, 2)
+    with ThreadPoolExecutor(1) as threads:
+        staying = threads.submit(first.stay, never)
+        second.stay(lambda: True)
+        assert not staying.done()
+        grid.value = CLEAN
+        staying.result(PATIENCE_S)
+
+
+def test_the_others_do_not_wait_for_ever_for_a_first_rank_that_died(caplog: pytest.LogCaptureFixture) -> None:
+    _, second = vigils(Grid(DIRTY), 2, leader_lost_s=0.3)
+    second.stay(never)
+    assert [record.message for record in caplog.records] == [
+        "rank 0 has not been heard of for 0.3 s: this rank waits no longer"
+    ]
+
+
+def test_each_pause_is_one_of_its_own() -> None:
+    grid = Grid(DIRTY)
+    first, second = vigils(grid, 2)
+    for _ in range(3):
+        grid.value = DIRTY
+        with ThreadPoolExecutor(2) as threads:
+            staying = [threads.submit(vigil.stay, never) for vigil in (first, second)]
+            threading.Timer(0.3, lambda: setattr(grid, "value", CLEAN)).start()
+            assert staying[0].result(PATIENCE_S) == "100 gCO2e/kWh"
+            staying[1].result(PATIENCE_S)
