@@ -24,6 +24,8 @@ IDLE = 0.2
 """Power of a run that waits, as a share of its power in training, as long as none of the two has been seen."""
 LOOK_S = 30.0
 """Longest time between two looks at the grid, in seconds."""
+SOON_S = 1.0
+"""The same where it is not the grid that decides, in seconds."""
 COSTLY = 1000.0
 """A look that takes long is taken the more seldom: no more than a thousandth of the time goes by in looking."""
 
@@ -125,12 +127,11 @@ class Waiting:
             if self.due:
                 began_s, now = self._clock(), self._now()
                 intensity = self._grid.known(now)
+                self._due_s = began_s + SOON_S
                 if intensity is not None:
                     self._known_s = began_s
-                    self._due_s = began_s + LOOK_S
                     self.verdict = self._judge(now, intensity, needs)
                 else:
-                    self._due_s = began_s + 1.0
                     self.verdict = self._blind(began_s)
                 if not self.held:
                     self._due_s = max(self._due_s, began_s + COSTLY * (self._clock() - began_s))
@@ -159,7 +160,7 @@ class Waiting:
                 spare_s, limit = left_s, "the time left to the deadline is needed"
         if spare_s <= 0.0:
             return Verdict(False, limit)
-        self._due_s = min(self._due_s, self._clock() + spare_s)
+        self._due_s = self._clock() + min(LOOK_S, spare_s)
         shortest_s = 0.0 if self.held else 60.0 * policy.shortest_minutes
         if not self.held:
             if self._clock() - self._resumed_s < shortest_s:

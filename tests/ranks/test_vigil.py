@@ -24,6 +24,8 @@ def vigils(grid: Grid, world: int, leader_lost_s: float = 600.0, **policy: float
     clean = CleanHours(**{"below": 250.0, "shortest_minutes": 0.0, **policy})
     with ThreadPoolExecutor(world) as threads:
         jobs = [*threads.map(lambda rank: Job(ThreadRanks(rank, world, shared), "a run", 50), range(world))]
+    for job in jobs:
+        job._name = "run 1"  # which processes count for themselves
     return [Vigil(clean, NoWait(grid), job, Needs, leader_lost_s) for job in jobs]
 
 
