@@ -9,6 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from wattloop import Budget
+from wattloop.cli import app
+from wattloop.footprint import Totals
+from wattloop.rows import row
 
 ROOT = Path(__file__).parents[2]
 FETCHED = re.compile(r"<(?:link|script|img|iframe|source)\b[^>]*?\b(?:src|href)=[\"']?(?:https?:)?//[^\"'>]+")
@@ -30,6 +36,14 @@ def test_a_page_fetches_nothing_from_elsewhere(site: Path) -> None:
     assert len(pages) > 15
     assert [found for page in pages for found in FETCHED.findall(page.read_text())] == []
     assert [found for sheet in site.rglob("*.css") for found in STYLED.findall(sheet.read_text())] == []
+
+
+def test_what_the_code_says_of_itself_is_in_its_place(site: Path) -> None:
+    keys, commands = ((site / "reference" / f"{name}.html").read_text() for name in ("keys", "cli"))
+    for key in row(Totals(), Totals(), None, None, Budget(kwh=1.0)):
+        assert f"<code>{re.sub('_(low|high)$', '', key)}</code>" in keys
+    for name in get_command(app).commands:
+        assert f'href="#wattloop-{name}"' in commands
 
 
 def test_it_is_small(site: Path) -> None:

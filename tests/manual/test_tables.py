@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import griffe
 import msgspec
 import pytest
 from typer.main import get_command
@@ -89,7 +91,6 @@ def test_an_option_accepts_what_is_told(cell: str, accepted: str) -> None:
 
 
 def test_every_key_is_told_in_the_docstring_that_the_manual_shows() -> None:
-    assert "::: wattloop.rows.row" in (DOCS / "reference" / "keys.md").read_text()
     (told,) = tables(inspect.getdoc(row) or "")
     assert [name for cell, *_ in told for name in names(cell)] == list(KEYS)
 
@@ -144,6 +145,30 @@ def test_every_public_name_is_in_the_reference() -> None:
     callbacks = {f"wattloop.{framework}.EmissionsCallback" for framework in ("lightning", "keras", "transformers")}
     elsewhere = {"wattloop.grid.CarbonIntensity"}  # the same as wattloop's
     assert (public | callbacks) - told == elsewhere
+
+
+def told_structs() -> dict[str, griffe.Class]:
+    extensions = griffe.load_extensions(str(ROOT / "tools" / "manual_docstrings.py"))
+    source = griffe.load("wattloop", search_paths=[str(ROOT / "callbacks")], extensions=extensions)
+    told = re.findall(r"^::: wattloop\.(\S+)$", (DOCS / "reference" / "api.md").read_text(), re.MULTILINE)
+    found = {name: source[name] for name in told}
+    targets = {name: one.final_target if isinstance(one, griffe.Alias) else one for name, one in found.items()}
+    return {
+        name: one
+        for name, one in targets.items()
+        if isinstance(one, griffe.Class) and any(str(base).endswith("Struct") for base in one.bases)
+    }
+
+
+def test_the_reference_shows_structs_as_they_are_called() -> None:
+    structs = told_structs()
+    assert len(structs) > 8
+    for name, told in structs.items():
+        called = inspect.signature(getattr(import_module(told.module.path), told.name)).parameters.values()
+        shown = list(told.parameters)[1:]
+        assert [one.name for one in shown] == [one.name for one in called], name
+        assert [one.kind.value for one in shown] == [one.kind.description for one in called], name
+        assert [one.required for one in shown] == [one.default is one.empty for one in called], name
 
 
 def test_every_command_is_in_the_manual() -> None:
