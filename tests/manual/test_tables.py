@@ -13,16 +13,15 @@ from typing import Any
 import griffe
 import msgspec
 import pytest
-from typer.main import get_command
 
 import wattloop
 from wattloop import Budget, grid, journal
-from wattloop.cli import app
 from wattloop.footprint import Totals
 from wattloop.grid import providers
 from wattloop.meters import MeterOptions
 from wattloop.options import RunOptions, validated
 from wattloop.rows import row
+from wattloop.share import Share
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -110,8 +109,8 @@ def test_keys_of_the_prose_are_keys() -> None:
 # -- the record --------------------------------------------------------------------------------------------------------
 
 
-RECORDS = {"start": journal.Start, "tick": journal.Tick, "epoch": journal.Epoch, "stop": journal.Stop}
-STRUCTS: dict[str, Any] = {"totals": Totals, **RECORDS, "end": journal.End}
+KINDS: tuple[Any, ...] = journal.Record.__args__
+STRUCTS: dict[str, Any] = {"totals": Totals, **{kind.__struct_config__.tag: kind for kind in KINDS}}
 WORDS = {"": msgspec.NODEFAULT, "0": 0.0, "1": 1, "null": None, "as before": None, "empty": "", "zeros": Totals()}
 
 
@@ -129,11 +128,6 @@ def test_every_field_of_a_record_is_told_with_its_default(name: str) -> None:
             assert not (field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory())
         else:
             assert field.default == WORDS[default]
-
-
-def test_all_kinds_of_lines_are_told() -> None:
-    kinds = {kind.__struct_config__.tag for kind in journal.Record.__args__}
-    assert kinds == set(STRUCTS) - {"totals"}
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -171,10 +165,11 @@ def test_the_reference_shows_structs_as_they_are_called() -> None:
         assert [one.required for one in shown] == [one.default is one.empty for one in called], name
 
 
-def test_every_command_is_in_the_manual() -> None:
-    pages = "".join(page.read_text() for page in DOCS.rglob("*.md"))
-    for name in get_command(app).commands:
-        assert f"$ wattloop {name}" in pages
+def test_the_collective_is_as_large_as_is_told() -> None:
+    numbers = len(Share.__struct_fields__)
+    scaling = (DOCS / "scaling.md").read_text()
+    assert f"sums {numbers} numbers" in scaling
+    assert set(re.findall(r"(\d+) bytes", scaling)) == {str(8 * numbers)}
 
 
 # -- warnings ----------------------------------------------------------------------------------------------------------
