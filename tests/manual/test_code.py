@@ -31,6 +31,9 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = ["README.md", *sorted(page.relative_to(ROOT).as_posix() for page in DOCS.rglob("*.md"))]
 
+COLUMNS = 78
+"""Width of what commands are shown to print."""
+
 COMING = {"doctor", "report", "watch"}
 """Commands that the manual shows before they are there; whoever adds one takes it out."""
 
@@ -46,6 +49,10 @@ def parse_console(example: Example) -> None:
             CHECKS[program](arguments, output.strip("\n"))
 
 
+def lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip("\n").splitlines()]
+
+
 def parse_wattloop(arguments: list[str], output: str) -> None:
     name, *rest = arguments
     if name in COMING:
@@ -55,8 +62,8 @@ def parse_wattloop(arguments: list[str], output: str) -> None:
     assert command is not None, f"there is no command {name!r}"
     command.make_context(name, [*rest])
     if output:
-        ran = CliRunner().invoke(app, arguments)
-        assert (ran.exit_code, ran.output.strip("\n")) == (0, output)
+        ran = CliRunner().invoke(app, arguments, env={"COLUMNS": str(COLUMNS)})
+        assert (ran.exit_code, lines(ran.output)) == (0, lines(output))
 
 
 def parse_pip(arguments: list[str], output: str) -> None:
