@@ -45,7 +45,22 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
 
 
 class MeterUnavailable(Exception):
-    """An instrument can't be used here; ``str()`` says why and what would help."""
+    """An instrument can't be used here; ``str()`` says why and what would help.
+
+    Args:
+        why: Why.
+        remedy: What would help; empty where only the surroundings tell.
+        code: The vendor's error code; None where there is none.
+
+    Attributes:
+        why: As given.
+        remedy: As given.
+        code: As given.
+    """
+
+    def __init__(self, why: str, remedy: str = "", code: int | None = None) -> None:
+        super().__init__(f"{why}; {remedy}" if remedy else why)
+        self.why, self.remedy, self.code = why, remedy, code
 
 
 class Correction(msgspec.Struct, frozen=True):

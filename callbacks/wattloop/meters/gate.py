@@ -9,11 +9,22 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 Handle = Any
 
 
 class Failed(Exception):
-    """An NVML call gave no value; the message is NVML's own."""
+    """An NVML call gave no value; the message is NVML's own.
+
+    Args:
+        why: The message.
+        code: NVML's error code; None where it gave none.
+    """
+
+    def __init__(self, why: str, code: int | None = None) -> None:
+        super().__init__(why)
+        self.code = code
 
 
 class Gate:
@@ -31,7 +42,7 @@ class Gate:
         try:
             return getattr(self.nvml, name)(*args)
         except self.nvml.NVMLError as error:
-            raise Failed(str(error)) from None
+            raise Failed(str(error), getattr(error, "value", None)) from None
         except (AttributeError, OSError, ValueError, UnicodeDecodeError) as error:
             raise Failed(f"{name}: {error}") from None
 
@@ -39,7 +50,7 @@ class Gate:
         """Return one NVML field value, whose return code is its own."""
         value = self("nvmlDeviceGetFieldValues", handle, [field])[0]
         if value.nvmlReturn != 0:
-            raise Failed(f"field {field}: {self.nvml.NVMLError(value.nvmlReturn)}")
+            raise Failed(f"field {field}: {self.nvml.NVMLError(value.nvmlReturn)}", value.nvmlReturn)
         # nvmlValueType_t: 0 double, 1 unsigned int, 2 unsigned long, 3 unsigned long long, 4 signed long long, 5 int
         members = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal")
         if value.valueType not in range(len(members)):
@@ -47,10 +58,23 @@ class Gate:
         return float(getattr(value.value, members[value.valueType]))
 
 
-Source = Callable[[Gate, Handle], float]
+class Source(msgspec.Struct, frozen=True):
+    """One value that a board may offer.
+
+    Attributes:
+        name: What NVML calls it.
+        ask: Asks for it.
+    """
+
+    name: str
+    ask: Callable[[Gate, Handle], float]
+
+    def __call__(self, gate: Gate, handle: Handle) -> float:
+        """Return the value."""
+        return self.ask(gate, handle)
 
 
-def power_limit(gate: Gate, handle: Handle) -> float:
+def _power_limit(gate: Gate, handle: Handle) -> float:
     """Return a board's power limit, in watts.
 
     Raises:
@@ -62,15 +86,16 @@ def power_limit(gate: Gate, handle: Handle) -> float:
     return watts
 
 
+POWER_LIMIT = Source("power limit", _power_limit)
 # What a board may offer, best first; energies in joules, powers in watts.
 COUNTERS: tuple[Source, ...] = (
-    lambda gate, handle: gate("nvmlDeviceGetTotalEnergyConsumption", handle) / 1e3,
-    lambda gate, handle: gate.field(handle, 83) / 1e3,
+    Source("energy counter", lambda gate, handle: gate("nvmlDeviceGetTotalEnergyConsumption", handle) / 1e3),
+    Source("energy counter, field 83", lambda gate, handle: gate.field(handle, 83) / 1e3),
 )
 POWERS: tuple[Source, ...] = (
-    lambda gate, handle: gate.field(handle, 186) / 1e3,
-    lambda gate, handle: gate.field(handle, 185) / 1e3,
-    lambda gate, handle: gate("nvmlDeviceGetPowerUsage", handle) / 1e3,
+    Source("instant power, field 186", lambda gate, handle: gate.field(handle, 186) / 1e3),
+    Source("average power, field 185", lambda gate, handle: gate.field(handle, 185) / 1e3),
+    Source("power usage", lambda gate, handle: gate("nvmlDeviceGetPowerUsage", handle) / 1e3),
 )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from wattloop.meters.base import Correction, Method, Reading
 from wattloop.meters.checks import CHECKS, CrossCheck, strangers
 from wattloop.meters.edges import EdgeWatch, Settled
-from wattloop.meters.gate import COUNTERS, POWERS, Failed, Gate, Handle, Source, first, power_limit
+from wattloop.meters.gate import COUNTERS, POWER_LIMIT, POWERS, Failed, Gate, Handle, Source, first
 
 log = logging.getLogger("wattloop")
 
@@ -46,7 +46,7 @@ class Gpu:
         self._handle: Handle = gate("nvmlDeviceGetHandleByUUID", uuid)
         self.method: Method = "counter"
         self.interval_s = COUNTER_INTERVAL_S
-        self._limit_w = self._quietly(FALLBACK_LIMIT_W, (power_limit,))
+        self._limit_w = self._quietly(FALLBACK_LIMIT_W, (POWER_LIMIT,))
         powers = tuple(self._believed(power) for power in POWERS)
         # An average over a second, on most boards: a wave in step with our readings does not fool it.
         self._averaged = powers[1:]
@@ -77,6 +77,17 @@ class Gpu:
         self._check, self._to_check = CrossCheck(), CHECKS
         self._warned = False
 
+    @property
+    def instrument(self) -> str:
+        """What it is measured by, in NVML's words."""
+        return self._source.name
+
+    @property
+    def refresh_s(self) -> float | None:
+        """How often its counter is refreshed, in seconds; None as long as that was not seen."""
+        rhythm = self._watch.rhythm
+        return rhythm.period_s if rhythm.learnt and rhythm.regular else None
+
     def _quietly(self, default: float, sources: tuple[Source, ...]) -> float:
         try:
             return first(self._gate, self._handle, sources)[1]
@@ -90,12 +101,12 @@ class Gpu:
                 raise Failed(f"it reports {watts:.0f} W")
             return watts
 
-        return ask
+        return Source(power.name, ask)
 
     def _can_draw(self, watts: float) -> bool:
         if watts > IMPLAUSIBLE * self._limit_w:
             # Limits can be raised at any time.
-            self._limit_w = self._quietly(self._limit_w, (power_limit,))
+            self._limit_w = self._quietly(self._limit_w, (POWER_LIMIT,))
         return 0.0 <= watts <= IMPLAUSIBLE * self._limit_w
 
     def read(self, mark_s: float | None = None) -> Reading:

@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from wattloop.meters.base import Correction, MeterUnavailable, Reading
 from wattloop.meters.gate import Failed, Gate, Handle
 from wattloop.meters.gpu import Gpu
-from wattloop.meters.visible import Board, order_doubt, torch_uuids, visible_gpus
+from wattloop.meters.visible import Board, VisibleGpu, ignored, order_doubt, torch_uuids, visible_gpus
 
 log = logging.getLogger("wattloop")
 
@@ -28,6 +30,24 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
+class Survey(msgspec.Struct):
+    """What was found on the way to a host's GPUs.
+
+    Attributes:
+        driver: Version of the driver; empty where it does not say.
+        boards: The GPUs that answered.
+        visible: Those that this process can use.
+        remarks: What in the environment names no GPU, or may name another than it seems.
+        faults: Why a GPU is not measured: NVML's words, and its code, by "GPU <index>" or UUID.
+    """
+
+    driver: str = ""
+    boards: tuple[Board, ...] = ()
+    visible: tuple[VisibleGpu, ...] = ()
+    remarks: tuple[str, ...] = ()
+    faults: dict[str, tuple[str, int | None]] = {}
+
+
 class NvmlMeter:
     """Energy of the GPUs that this process can use.
 
@@ -35,6 +55,7 @@ class NvmlMeter:
         nvml: The `pynvml` module, or one like it; None imports it.
         environ: Where ``CUDA_VISIBLE_DEVICES`` and ``CUDA_DEVICE_ORDER`` are looked up.
         clock: Monotonic time in seconds.
+        survey: Takes what is found on the way, also where that leads nowhere.
 
     Attributes:
         covers_cpu: The counters hold the CPU's energy too.
@@ -48,6 +69,7 @@ class NvmlMeter:
         nvml: Any = None,
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.monotonic,
+        survey: Survey | None = None,
     ) -> None:
         if nvml is None:
             import pynvml
@@ -56,11 +78,14 @@ class NvmlMeter:
         self._gate = Gate(nvml)
         self._clock = clock
         self._open = False
+        self._survey = Survey() if survey is None else survey
         try:
             self._gate("nvmlInit")
         except Failed as error:
-            raise MeterUnavailable(f"no NVIDIA GPU is measured: {error}") from None
+            raise MeterUnavailable(f"no NVIDIA GPU is measured: {error}", code=error.code) from None
         self._open = True
+        with contextlib.suppress(Failed):
+            self._survey.driver = _text(self._gate("nvmlSystemGetDriverVersion"))
         self._gpus = self._opened(environ, clock)
         if not self._gpus:
             self.close()
@@ -68,18 +93,26 @@ class NvmlMeter:
         self.interval_s = min(gpu.interval_s for gpu in self._gpus)
         self.covers_cpu = any(name in board.name for board in self._found for name in MODULES)
 
+    @property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """The GPUs that are measured."""
+        return self._gpus
+
     def _opened(self, environ: Mapping[str, str], clock: Callable[[], float]) -> tuple[Gpu, ...]:
-        self._found = boards = tuple(self._boards())
+        self._found = boards = self._survey.boards = tuple(self._boards())
         torch = torch_uuids()
         doubt = order_doubt(environ, boards) if torch is None else ""
         if doubt:
             log.warning(doubt)
+        self._survey.remarks = tuple(filter(None, [ignored(environ, boards) if torch is None else "", doubt]))
+        self._survey.visible = visible_gpus(environ, boards, torch)
         gpus = []
-        for visible in visible_gpus(environ, boards, torch):
+        for visible in self._survey.visible:
             try:
                 gpus.append(Gpu(self._gate, visible.uuid, visible.shared, clock))
             except Failed as error:
                 log.warning("GPU %s is not measured: %s", visible.uuid, error)
+                self._survey.faults[visible.uuid] = (str(error), error.code)
         return tuple(gpus)
 
     def _boards(self) -> Iterator[Board]:
@@ -90,6 +123,7 @@ class NvmlMeter:
                 bus = self._gate("nvmlDeviceGetPciInfo", handle).busId
             except Failed as error:
                 log.warning("GPU %d is not measured: %s", index, error)
+                self._survey.faults[f"GPU {index}"] = (str(error), error.code)
                 continue
             yield Board(index, _text(uuid), _text(name), _text(bus), tuple(self._slices(handle)))
 

@@ -23,6 +23,7 @@ class Opening:
     Attributes:
         meter: The meter, once it is open.
         reason: Why it could not be opened, once that is known.
+        error: The same, as it was raised.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Opening:
         self._stand_ins = stand_ins
         self.meter: Meter | None = None
         self.reason = ""
+        self.error: Exception | None = None
         self._arrived = self._waited_in_vain = self._closed = False
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -39,14 +41,15 @@ class Opening:
 
     def _run(self) -> None:
         meter, reason = None, ""
+        raised: Exception | None = None
         try:
             meter = self._open_meter()
         except MeterUnavailable as error:
-            reason = str(error)
+            reason, raised = str(error), error
         except Exception as error:
-            reason = repr(error)
+            reason, raised = repr(error), error
         with self._lock:
-            self.meter, self.reason = meter, reason
+            self.meter, self.reason, self.error = meter, reason, raised
             self._done.set()
             unwanted = meter if self._closed else None
             if reason and self._waited_in_vain and not self._closed:

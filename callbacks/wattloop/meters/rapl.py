@@ -103,6 +103,7 @@ class RaplMeter:
 
     Attributes:
         interval_s: Half the time in which the fastest counter can wrap, at most 10 s.
+        refusal: Why some of the counters are not read; None where all are.
 
     Raises:
         MeterUnavailable: There is no counter here, or none that this user may read.
@@ -118,6 +119,7 @@ class RaplMeter:
         if not wanted:
             raise MeterUnavailable(f"no CPU energy is measured: {root} holds no RAPL counter (few virtual machines do)")
         self._zones: dict[str, _Zone] = {}
+        self.refusal: MeterUnavailable | None = None
         refusals: dict[str, Exception] = {}
         for folder, channel, kind in wanted:
             try:
@@ -125,9 +127,10 @@ class RaplMeter:
             except (OSError, ValueError) as error:
                 refusals[channel] = error
         if not self._zones:
-            raise MeterUnavailable(f"no CPU energy is measured: {_remedy(root, refusals.values())}")
+            raise _refused(root, refusals.values())
         if refusals:
-            log.warning("%s not measured: %s", ", ".join(refusals), _remedy(root, refusals.values()))
+            self.refusal = _refused(root, refusals.values(), f"{', '.join(refusals)} not")
+            log.warning(str(self.refusal))
         ranges_j = [zone.range_j for zone in self._zones.values() if zone.range_j]
         self.interval_s = min([LONGEST_INTERVAL_S, *(range_j / MAX_POWER_W / 2 for range_j in ranges_j)])
 
@@ -177,9 +180,10 @@ def _is_mmio(folder: Path) -> bool:
     return folder.name.startswith("intel-rapl-mmio")
 
 
-def _remedy(root: Path | str, errors: Iterable[Exception]) -> str:
+def _refused(root: Path | str, errors: Iterable[Exception], what: str = "no CPU energy is") -> MeterUnavailable:
+    why = "; ".join(dict.fromkeys(str(error) for error in errors))
     refused = next((error for error in errors if isinstance(error, PermissionError)), None)
-    if refused is not None:
-        file = refused.filename or root
-        return f"only root may read {file}; until the next boot, sudo chmod a+r {root}/*/energy_uj helps"
-    return "; ".join(dict.fromkeys(str(error) for error in errors))
+    if refused is None:
+        return MeterUnavailable(f"{what} measured: {why}")
+    remedy = f"until the next boot, sudo chmod a+r {root}/*/energy_uj helps"
+    return MeterUnavailable(f"{what} measured: only root may read {refused.filename or root}", remedy)

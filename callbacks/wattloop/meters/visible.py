@@ -60,7 +60,7 @@ def visible_gpus(
     """
     boards = _by_bus(boards)
     known = _known(torch, boards) if torch is not None else None
-    named = _named(environ.get("CUDA_VISIBLE_DEVICES"), boards) if known is None else known
+    named = _named(environ.get("CUDA_VISIBLE_DEVICES"), boards)[0] if known is None else known
     return tuple(dict.fromkeys(VisibleGpu(board.uuid, bool(board.mig_uuids)) for board in named))
 
 
@@ -80,7 +80,7 @@ def order_doubt(environ: Mapping[str, str], boards: Sequence[Board]) -> str:
         and environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID"
         and len({board.name for board in boards}) > 1
         and not text.startswith(("GPU-", "MIG-"))
-        and 0 < len(_named(text, _by_bus(boards))) < len(boards)
+        and 0 < len(_named(text, _by_bus(boards))[0]) < len(boards)
     )
     return (
         f"CUDA_VISIBLE_DEVICES={text} counts unlike GPUs in CUDA's own order, which may not be that of the PCI bus: "
@@ -88,6 +88,22 @@ def order_doubt(environ: Mapping[str, str], boards: Sequence[Board]) -> str:
         if in_doubt
         else ""
     )
+
+
+def ignored(environ: Mapping[str, str], boards: Sequence[Board]) -> str:
+    """Say what of ``CUDA_VISIBLE_DEVICES`` names no GPU, and what that does; nothing where all of it names one.
+
+    Args:
+        environ: The process's environment.
+        boards: The host's GPUs.
+
+    Example:
+        >>> ignored({"CUDA_VISIBLE_DEVICES": "0,7,1"}, [Board(0, "GPU-aa", "T4", "00000000:17:00.0")])
+        "CUDA_VISIBLE_DEVICES=0,7,1: '7' names no GPU of this host, so it and all behind it are ignored"
+    """
+    text = environ.get("CUDA_VISIBLE_DEVICES")
+    why = _named(text, _by_bus(boards))[1]
+    return f"CUDA_VISIBLE_DEVICES={text}: {why}" if why else ""
 
 
 def torch_uuids() -> tuple[str, ...] | None:
@@ -117,22 +133,26 @@ def _known(uuids: Sequence[str], boards: Sequence[Board]) -> list[Board] | None:
     return None if None in found else [board for board in found if board]
 
 
-def _named(text: str | None, boards: Sequence[Board]) -> list[Board]:
-    """Return the boards that a value of ``CUDA_VISIBLE_DEVICES`` names, in its order."""
+def _named(text: str | None, boards: Sequence[Board]) -> tuple[list[Board], str]:
+    """Return the boards that a value of ``CUDA_VISIBLE_DEVICES`` names, in its order, and what in it names none."""
     if text is None:
-        return list(boards)
+        return list(boards), ""
+    if not text:
+        return [], "it is empty, which hides every GPU"
     entries = text.split(",")
     kind = next((kind for kind in ("GPU-", "MIG-") if entries[0].startswith(kind)), "")
     named: dict[str, Board] = {}
+    why = ""
     for entry in entries:
         match = _by_uuid(entry, boards) if kind else _by_ordinal(entry, boards)
         if match is None or not entry.startswith(kind):
+            why = f"{entry!r} names no GPU of this host, so it and all behind it are ignored"
             break
         identity, board = match
         if identity in named:
-            return []
+            return [], f"{entry!r} names a GPU for the second time, which hides every GPU"
         named[identity] = board
-    return list(named.values())
+    return list(named.values()), why
 
 
 def _by_ordinal(entry: str, boards: Sequence[Board]) -> tuple[str, Board] | None:
