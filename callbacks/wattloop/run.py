@@ -19,6 +19,7 @@ from wattloop.grid.intensity import Intensity
 from wattloop.guard import BudgetGuard
 from wattloop.job import Job
 from wattloop.ledger import Ledger, new_run_id
+from wattloop.meters.base import Reading
 from wattloop.options import RunOptions, validated
 from wattloop.progress import LOG_EVERY_N_STEPS, Progress
 from wattloop.ranks import Engine, SingleRank, detect
@@ -101,6 +102,7 @@ class Run:
         log_every_n_steps: int | None = None,
         state: Mapping[str, Any] | None = None,
         engine: Engine | None = "torch",
+        began_s: float | None = None,
     ) -> None:
         """Begin to measure; the user's options go before what the framework says.
 
@@ -116,6 +118,8 @@ class Run:
             log_every_n_steps: Steps between two rows, None for the default.
             state: What a checkpoint holds of the run, see `load_state_dict`; None to begin one, or to go on with this.
             engine: What makes one job of several processes here, None for nothing.
+            began_s: Since when what is drawn counts, monotonic, in seconds: what was drawn before the instruments first
+                answered is filled in by what they say then, and flagged as modelled. None for when this returns.
         """
         if self._session is not None:
             self._session.give_up()
@@ -145,7 +149,7 @@ class Run:
         self.know(step=step, total_steps=total_steps, total_epochs=total_epochs, steps_per_epoch=steps_per_epoch)
         session.record()
         self._check_budget()
-        session.measure(settings.meters, self._observe, settings.interval_s)
+        session.measure(settings.meters, self._observe, settings.interval_s, began_s)
 
     def _conclude_last(self) -> None:
         """Let nothing more be learnt of the last session."""
@@ -223,17 +227,21 @@ class Run:
         """
         self.finish("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed")
 
-    def settle(self, timeout_s: float = FOLLOW_S) -> bool:
+    def settle(self, timeout_s: float = FOLLOW_S, *, conclude: bool = False) -> bool:
         """Wait until all that can be known of a finished run is known and recorded.
 
         Args:
             timeout_s: Longest wait in seconds.
+            conclude: Complete the record then with what is known, for a process that is about to end.
 
         Returns:
-            True when it is.
+            True when all of it is.
         """
         epilogue = self._session.epilogue if self._session is not None else None
-        return epilogue is None or epilogue.wait(timeout_s)
+        settled = epilogue is None or epilogue.wait(timeout_s)
+        if conclude:
+            self._conclude_last()
+        return settled
 
     # -- progress -------------------------------------------------------------------------------------------------
 
@@ -484,6 +492,11 @@ class Run:
         return self._ledger.run_id
 
     @property
+    def journal(self) -> str | None:
+        """Path of the run's record; None where none is kept."""
+        return self._ledger.journal
+
+    @property
     def epochs_done(self) -> int:
         """Epochs ended."""
         return self._ledger.epochs
@@ -517,6 +530,21 @@ class Run:
     def channels_j(self) -> dict[str, float]:
         """Energy by channel so far, in joules: every GPU by its UUID, every CPU package and memory."""
         return self._ledger.channels_j
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """What each instrument said last; empty before the first start, and as long as none has answered."""
+        return self._footprint.channels if self._footprint is not None else ()
+
+    @property
+    def intensity(self) -> Intensity | None:
+        """The carbon intensity last used; None before the first start."""
+        return self._footprint.intensity if self._footprint is not None else None
+
+    @property
+    def power_w(self) -> float:
+        """Mean power of late, in watts; 0 as long as that is not known."""
+        return self._footprint.power_w if self._footprint is not None else 0.0
 
     @property
     def uncertainty_kwh(self) -> float:

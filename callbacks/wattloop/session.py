@@ -85,14 +85,19 @@ class Session:
         self.recorder.start()
         _live[self._ledger.run_id] = self
 
-    def measure(self, meters: MeterOptions, listener: Listener, interval_s: float) -> None:
+    def measure(
+        self, meters: MeterOptions, listener: Listener, interval_s: float, began_s: float | None = None
+    ) -> None:
         """Begin to read the meters.
 
         Args:
             meters: Which.
             listener: Bound method that takes what they say, in the sampler's thread; held weakly.
             interval_s: Time between two readings, in seconds.
+            began_s: Since when what is drawn counts, monotonic, in seconds; None for when this returns.
         """
+        if began_s is not None:
+            self.footprint.began_s = began_s
         try:
             sampler = acquire(meters)
         except RuntimeError as error:
@@ -102,7 +107,8 @@ class Session:
         self._closer = weakref.finalize(self, _abandon, self._pid, meters, sampler, self.footprint, self.recorder)
         sampler.subscribe(listener, interval_s)
         sampler.read()
-        self.footprint.began_s = time.monotonic()
+        if began_s is None:
+            self.footprint.began_s = time.monotonic()
 
     def peek(self) -> None:
         """Read the meters for somebody who need not be training, so that it is no sign of life."""
