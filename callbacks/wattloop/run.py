@@ -25,7 +25,7 @@ from wattloop.progress import LOG_EVERY_N_STEPS, Progress
 from wattloop.ranks import Engine, SingleRank, detect
 from wattloop.recorder import Recorder
 from wattloop.rows import row
-from wattloop.sampler import FOLLOW_S, Settlement, Snapshot
+from wattloop.sampler import FOLLOW_S, READ_TIMEOUT_S, Settlement, Snapshot
 from wattloop.session import Session
 from wattloop.state import understood
 from wattloop.units import J_PER_KWH, format_co2e, format_duration, format_energy
@@ -194,13 +194,14 @@ class Run:
         """Revise the length of the run, as in `know`."""
         self._progress.expect(total_steps, total_epochs, steps_per_epoch, time_left_s)
 
-    def finish(self, status: str = "finished") -> None:
+    def finish(self, status: str = "finished", patience_s: float = READ_TIMEOUT_S) -> None:
         """End measuring; may be called at any time and any number of times.
 
         The last reading is settled, and the record completed, within the next `FOLLOW_S` seconds: see `settle`.
 
         Args:
             status: Word for the record: ``"finished"``, ``"stopped"``, ``"failed"`` or ``"interrupted"``.
+            patience_s: Longest wait for the last reading, in seconds.
         """
         session = self._session
         if session is None:
@@ -209,7 +210,7 @@ class Run:
             self.conclude()
         elif session.here:
             self._job.fail(session.footprint)
-        session.finish(status)
+        session.finish(status, patience_s)
 
     def conclude(self) -> None:
         """Hear of the other ranks' last steps, at a run's end in good order; once, and only where all come to it."""

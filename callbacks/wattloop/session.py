@@ -15,7 +15,7 @@ from wattloop.ledger import Ledger
 from wattloop.meters import MeterOptions
 from wattloop.progress import Progress
 from wattloop.recorder import Recorder
-from wattloop.sampler import Listener, Sampler, acquire, release
+from wattloop.sampler import READ_TIMEOUT_S, Listener, Sampler, acquire, release
 
 log = logging.getLogger("wattloop")
 
@@ -115,13 +115,13 @@ class Session:
         if self.sampler is not None and self.running and self.sampler.read():
             self.footprint.land()
 
-    def refresh(self) -> bool:
-        """Read the meters now; where they do not answer at once, what they said last stands, and False is returned."""
+    def refresh(self, patience_s: float = READ_TIMEOUT_S) -> bool:
+        """Read the meters now; where they do not answer in time, what they said last stands, and False is returned."""
         sampler, footprint = self.sampler, self.footprint
         if sampler is None or not self.running:
             return False
         asked_s = time.monotonic()
-        answered = sampler.read()
+        answered = sampler.read(patience_s)
         if answered:
             footprint.land()
         else:
@@ -151,14 +151,15 @@ class Session:
             log.warning("the instruments have not answered for %.1f s; %s", silent_s, instead)
         return True
 
-    def finish(self, status: str) -> None:
+    def finish(self, status: str, patience_s: float = READ_TIMEOUT_S) -> None:
         """End in good order; what is still learnt of the last reading goes to the epilogue.
 
         Args:
             status: Word for the record.
+            patience_s: Longest wait for the last reading, in seconds.
         """
         if self.open:
-            answered = self.refresh()
+            answered = self.refresh(patience_s)
             never = not self.footprint.time_s
             self.mind_silence(0.001 if never else SILENCE_S / 10)
             self._leave(status, answered)
