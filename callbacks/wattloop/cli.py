@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import sys
 
-try:
+TYPE_CHECKING = False  # the command that `watch` starts would wait for typing
+if TYPE_CHECKING:
     import typer
-except ImportError:
-    sys.exit("wattloop's command line needs typer and rich: pip install 'wattloop[cli]'")
-
-from wattloop.commands.estimate import estimate
-from wattloop.commands.hardware import hardware
-from wattloop.commands.regions import regions
-from wattloop.commands.schedule import schedule
-
-app = typer.Typer(
-    name="wattloop",
-    help="Energy and CO2e of deep-learning runs.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for command in (estimate, hardware, regions, schedule):
-    app.command()(command)
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    if sys.argv[1:2] == ["watch"]:
+        # The command that is watched would wait for all that the others need.
+        from wattloop.watching.main import main as watch
+
+        watch(sys.argv[2:])
+    app()()
+
+
+def app() -> typer.Typer:
+    """Make the command line of all commands."""
+    try:
+        import typer
+    except ImportError:
+        sys.exit("wattloop's command line needs typer and rich: pip install 'wattloop[cli]'")
+
+    from wattloop.commands.estimate import estimate
+    from wattloop.commands.hardware import hardware
+    from wattloop.commands.regions import regions
+    from wattloop.commands.schedule import schedule
+    from wattloop.commands.watch import RAW, watch
+
+    app = typer.Typer(
+        name="wattloop",
+        help="Energy and CO2e of deep-learning runs.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for command in (estimate, hardware, regions, schedule):
+        app.command()(command)
+    app.command(context_settings=RAW)(watch)
+    return app
