@@ -26,6 +26,7 @@ def app() -> typer.Typer:
     except ImportError:
         sys.exit("wattloop's command line needs typer and rich: pip install 'wattloop[cli]'")
 
+    from wattloop.commands.doctor import doctor
     from wattloop.commands.estimate import estimate
     from wattloop.commands.hardware import hardware
     from wattloop.commands.regions import regions
@@ -40,7 +41,7 @@ def app() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for command in (estimate, hardware, regions, schedule):
+    for command in (doctor, estimate, hardware, regions, schedule):
         app.command()(command)
     app.command(context_settings=RAW)(watch)
     return app
