@@ -12,6 +12,7 @@ except ImportError:
 from wattloop.commands.estimate import estimate
 from wattloop.commands.hardware import hardware
 from wattloop.commands.regions import regions
+from wattloop.commands.report import report
 from wattloop.commands.schedule import schedule
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (estimate, hardware, regions, schedule):
+for command in (estimate, hardware, regions, report, schedule):
     app.command()(command)
 
 
