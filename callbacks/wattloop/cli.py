@@ -30,6 +30,7 @@ def app() -> typer.Typer:
     from wattloop.commands.estimate import estimate
     from wattloop.commands.hardware import hardware
     from wattloop.commands.regions import regions
+    from wattloop.commands.report import report
     from wattloop.commands.schedule import schedule
     from wattloop.commands.watch import RAW, watch
 
@@ -41,7 +42,7 @@ def app() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for command in (doctor, estimate, hardware, regions, schedule):
+    for command in (doctor, estimate, hardware, regions, report, schedule):
         app.command()(command)
     app.command(context_settings=RAW)(watch)
     return app

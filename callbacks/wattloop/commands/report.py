@@ -1,0 +1,178 @@
+"""``wattloop report``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wattloop.commands.common import AsJson, refuse, user_errors
+
+if TYPE_CHECKING:
+    from wattloop.reports.collection import Report
+
+LONGEST_LINE = 5000
+"""Characters of a message; a path alone may have 4096."""
+WIDE = 10_000
+"""Columns where nobody looks: a pipe, or a file."""
+EXTRA = "pip install 'wattloop[report]'"
+
+
+def report(
+    journal: Annotated[
+        list[str],
+        typer.Argument(help="Records of runs (wattloop-*.jsonl), and folders of them, searched to the bottom."),
+    ],
+    json: AsJson = False,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Write a row a run, in the columns of codecarbon's emissions.csv.")
+    ] = False,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Write a statement for a paper, with what it cites, as LaTeX.")
+    ] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Write that statement as Markdown.")] = False,
+    model_card: Annotated[
+        Path | None,
+        typer.Option(help="Write co2_eq_emissions into this Hugging Face model card (README.md).", show_default=False),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write the explorer, one page for any browser, to this file.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write to this file instead of the terminal.", show_default=False),
+    ] = None,
+    hardware: Annotated[
+        str, typer.Option(help="What the runs ran on, for a statement or a card: '8 x NVIDIA H100 SXM'.")
+    ] = "",
+    training_type: Annotated[
+        str, typer.Option(help="For a card: pre-training or fine-tuning. Default: what it says already.")
+    ] = "",
+) -> None:
+    """Tell what runs have spent, from their records: runs still going, and killed ones, too.
+
+    Exit code 1 where a record cannot be read, or there is none; the others are told all the same.
+    """
+    ways = {"--json": json, "--csv": csv, "--latex": latex, "--markdown": markdown}
+    given = [name for name, value in {**ways, "--model-card": model_card, "--html": html}.items() if value]
+    if len(given) > 1:
+        refuse(f"{' and '.join(given)} are both given; a report is written in one way at a time")
+    if output is not None and given and given[0] not in ways:
+        refuse(f"--output is given, but {given[0]} says already where to write")
+    if hardware and not (latex or markdown or model_card):
+        refuse("--hardware is for --latex, --markdown and --model-card")
+    if training_type and model_card is None:
+        refuse("--training-type is for --model-card")
+    found, paths = _read(journal)
+    if found.runs:
+        with user_errors():
+            if html is not None:
+                _write_page(html, paths)
+            elif model_card is not None:
+                _write_card(model_card, found, hardware, training_type)
+            elif given:
+                _write(_text(found, given[0], hardware), output)
+            else:
+                _show(found, output)
+    for note in found.notes:
+        typer.echo(f"wattloop: {note}", err=True)
+    from wattloop.reports.text import printable
+
+    for problem in found.problems:
+        typer.echo(f"wattloop: {printable(str(problem), LONGEST_LINE)}", err=True)
+    if not found.runs:
+        typer.echo("wattloop: there is no run to report", err=True)
+    if found.problems or not found.runs:
+        raise typer.Exit(1)
+
+
+def _read(given: list[str]) -> tuple[Report, list[str]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from wattloop.reports.collection import collect, find
+
+    paths, problems = find(given)
+    # Nothing of it in a pipe, nor for a few records, nor left behind.
+    console = Console(stderr=True)
+    hidden = not console.is_terminal or len(paths) < 20
+    with Progress(console=console, transient=True, disable=hidden) as progress:
+        shown = progress.track(paths, description="reading records", update_period=0.2)
+        return collect(shown, problems), paths
+
+
+def _text(found: Report, way: str, hardware: str) -> str:
+    if way == "--json":
+        import msgspec
+
+        return msgspec.json.format(msgspec.json.encode(_plain(found))).decode() + "\n"
+    if way == "--csv":
+        from wattloop.reports.emissions_csv import emissions_csv
+
+        return emissions_csv(found.runs)
+    from wattloop.reports.statement import latex_statement, markdown_statement
+
+    return (latex_statement if way == "--latex" else markdown_statement)(found, hardware)
+
+
+def _plain(found: Report) -> dict[str, Any]:
+    """Return what scripts get: problems as the lines a person reads, too."""
+    from wattloop.reports.text import printable
+
+    problems = [
+        {"path": printable(each.path), "line": each.line, "message": printable(str(each), LONGEST_LINE)}
+        for each in found.problems
+    ]
+    return {"runs": found.runs, "total": found.total, "problems": problems, "notes": found.notes}
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        # Whatever the terminal's encoding, a file it is piped to is in UTF-8.
+        typer.echo(text.encode(), nl=False)
+    else:
+        output.write_text(text, encoding="utf-8", newline="")
+
+
+def _show(found: Report, output: Path | None) -> None:
+    import os
+
+    from rich.console import Console
+
+    from wattloop.reports.table import show
+
+    if output is not None:
+        with output.open("w", encoding="utf-8") as file:
+            show(found, Console(file=file, highlight=False, width=WIDE))
+        return
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(highlight=False) if narrow else Console(highlight=False, width=WIDE)
+    show(found, console, console.width if narrow else None)
+
+
+def _write_card(card: Path, found: Report, hardware: str, training_type: str) -> None:
+    try:
+        from wattloop.reports.model_card import write
+    except ImportError:
+        refuse(f"a model card is written with huggingface_hub: {EXTRA}")
+    from wattloop.units import format_co2e
+
+    write(card, found, hardware, training_type)
+    typer.echo(f"{card}: co2_eq_emissions is {format_co2e(found.total.kg_co2e)}")
+
+
+def _write_page(path: Path, paths: list[str]) -> None:
+    try:
+        from wattloop.reports.explorer import page  # type: ignore[import-not-found]
+
+        # What makes its charts is imported there.
+        text = page(paths)
+    except ImportError:
+        refuse(f"the explorer is made with altair, vl-convert and jinja2: {EXTRA}")
+    path.write_text(text, encoding="utf-8")
+    typer.echo(f"{path}: written; open it in a browser")

@@ -1,0 +1,1 @@
+"""Reports: from the records of runs to a terminal, a paper, a model card and a spreadsheet."""
