@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import subprocess
-import sys
 from typing import Any
 
 HELP = re.compile(r"^\* `--help`: .*\n", re.MULTILINE)
@@ -21,8 +19,14 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def _commands() -> str:
     """Return what typer says of every command."""
-    asked = [sys.executable, "-m", "typer", "wattloop.cli", "utils", "docs", "--name", "wattloop"]
-    said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    from typer import Context
+    from typer.cli import get_docs_for_click
+    from typer.main import get_command
+
+    from wattloop.cli import app
+
+    command = get_command(app())
+    said = get_docs_for_click(obj=command, ctx=Context(command, info_name="wattloop"), name="wattloop")
     return HELP.sub("", said[said.index("\n## ") :].replace("**Usage**:\n\n", ""))
 
 

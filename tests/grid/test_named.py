@@ -16,7 +16,7 @@ import pytest
 from fakes import grid_server as fake
 from fakes.grid_server import GridServer, g_co2e_per_kwh
 from test_cli import CODE, environment
-from wattloop import cli
+from wattloop.commands import schedule
 from wattloop.grid.providers import GBCarbonIntensity, Patience
 from wattloop.grid.providers.named import PROVIDERS, await_forecast, named
 
@@ -73,7 +73,7 @@ def asks(server: GridServer, name: str) -> list[str]:
 
 
 def test_the_command_line_offers_all_that_there_are() -> None:
-    assert set(get_args(cli.Provider)) == set(PROVIDERS) == set(APIS)
+    assert set(get_args(schedule.Provider)) == set(PROVIDERS) == set(APIS)
 
 
 @pytest.mark.parametrize("name", PROVIDERS)

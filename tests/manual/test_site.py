@@ -42,7 +42,7 @@ def test_what_the_code_says_of_itself_is_in_its_place(site: Path) -> None:
     keys, commands = ((site / "reference" / f"{name}.html").read_text() for name in ("keys", "cli"))
     for key in row(Totals(), Totals(), None, None, Budget(kwh=1.0)):
         assert f"<code>{re.sub('_(low|high)$', '', key)}</code>" in keys
-    for name in get_command(app).commands:
+    for name in get_command(app()).commands:
         assert f'href="#wattloop-{name}"' in commands
 
 
