@@ -6,8 +6,8 @@ Run it with ``python -m tox run -e bench-providers``, or, where wattloop is inst
 
 Each kind trains for that long with steps of a millisecond, on a fake GPU, with a row every 50 steps; the provider is a
 server on this machine. `hangs` takes the connection and says nothing for 30 s, `refuses` is not there, `answers` says
-something every time, and `waits` is the same with a policy that looks at the grid but never has to wait. The longest step
-of a busy machine is the scheduler's: hold it against that of the constant one.
+something every time, and `waits` is the same with a policy that looks at the grid but never has to wait. The longest
+step of a busy machine is the scheduler's: hold it against that of the constant one.
 """
 
 from __future__ import annotations
