@@ -149,12 +149,17 @@ class IntensitySeries:
         """
         known = self._steps.at(time)
         if known is None:
-            first, last = self._steps.steps[0].start, self._steps.steps[-1].end
+            first, last = self.span
             raise NotKnown(
                 f"{self.source}: its values are from {first:{MINUTE}} to {last:{MINUTE}}, "
                 f"none for {time.astimezone(UTC):{MINUTE}}"
             )
         return known
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """When the first value begins to hold, and when the last one ceases to."""
+        return self._steps.steps[0].start, self._steps.steps[-1].end
 
     def forecast(self, start: datetime, end: datetime) -> Sequence[tuple[datetime, Intensity]] | None:
         """Return the values of a period, up to the first gap.
