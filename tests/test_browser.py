@@ -6,7 +6,6 @@
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from fakes.chromium import chromium
 
 sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect
@@ -23,16 +24,6 @@ pytest.importorskip("tensorboard")
 pytestmark = pytest.mark.browser
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-SWITCHES = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-quic",
-    "--disable-component-update",
-    "--disable-sync",
-)
 SCREENSHOTS = os.environ.get("WATTLOOP_SCREENSHOTS")
 PATIENCE_S = 60.0
 
@@ -69,12 +60,8 @@ def tensorboard_url(workdir: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator["sync_api.Browser"]:
     """Start Debian's Chromium without a screen."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium on the PATH")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(SWITCHES))
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -16,6 +16,9 @@ def test_package_holds_its_data_and_its_types() -> None:
     assert package.joinpath("py.typed").is_file()
     for folder in ("data", "grid/data", "meters/data"):
         assert any(path.name.endswith(".csv") for path in package.joinpath(folder).iterdir())
+    explorer = package.joinpath("reports", "explorer")
+    for name in ("template.html", "explorer.css", "script/model.js", "data/world.json"):
+        assert explorer.joinpath(*name.split("/")).is_file()
 
 
 def test_oldest_environment_pins_the_lower_bounds() -> None:

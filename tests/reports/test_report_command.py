@@ -264,6 +264,17 @@ def test_nothing_in_a_record_reaches_the_terminal_but_as_text(tmp_path: Path) ->
     assert "[red]" in told("report", str(tmp_path / "wattloop-1.jsonl"))
 
 
+def test_html_writes_the_explorer(logs: Path, tmp_path: Path) -> None:
+    page, series = tmp_path / "page.html", tmp_path / "grid.csv"
+    series.write_text("time,g_co2e\n2026-01-02 03:00,40\n2026-01-02 04:00,60\n2026-01-02 05:00,50\n")
+    shown = told("report", str(logs), "--html", str(page), "--series", str(series))
+    assert "open it in a browser" in shown
+    html = page.read_text(encoding="utf-8")
+    assert all(name in html for name in IDS) and "grid.csv" in html
+    refused = wattloop_("report", str(logs), "--series", str(series))
+    assert (refused.returncode, refused.stderr) == (2, "wattloop: --series is for --html\n")
+
+
 def test_help_names_every_way() -> None:
     shown = told("report", "--help", COLUMNS="100")
     for way in ("--json", "--csv", "--latex", "--markdown", "--model-card", "--html", "--output"):

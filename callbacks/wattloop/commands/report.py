@@ -41,6 +41,14 @@ def report(
         Path | None,
         typer.Option(help="Write the explorer, one page for any browser, to this file.", show_default=False),
     ] = None,
+    series: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --html: a CSV file of times and g CO2e/kWh, by which another start is priced; times without a "
+            "zone are UTC.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write to this file instead of the terminal.", show_default=False),
@@ -64,13 +72,15 @@ def report(
         refuse(f"--output is given, but {given[0]} says already where to write")
     if hardware and not (latex or markdown or model_card):
         refuse("--hardware is for --latex, --markdown and --model-card")
+    if series is not None and html is None:
+        refuse("--series is for --html")
     if training_type and model_card is None:
         refuse("--training-type is for --model-card")
     found, paths = _read(journal)
     if found.runs:
         with user_errors():
             if html is not None:
-                _write_page(html, paths)
+                _write_page(html, paths, series)
             elif model_card is not None:
                 _write_card(model_card, found, hardware, training_type)
             elif given:
@@ -166,12 +176,12 @@ def _write_card(card: Path, found: Report, hardware: str, training_type: str) ->
     typer.echo(f"{card}: co2_eq_emissions is {format_co2e(found.total.kg_co2e)}")
 
 
-def _write_page(path: Path, paths: list[str]) -> None:
+def _write_page(path: Path, paths: list[str], series: Path | None) -> None:
     try:
-        from wattloop.reports.explorer import page  # type: ignore[import-not-found]
+        from wattloop.reports.explorer import page
 
         # What makes its charts is imported there.
-        text = page(paths)
+        text = page(paths, series)
     except ImportError:
         refuse(f"the explorer is made with altair, vl-convert and jinja2: {EXTRA}")
     path.write_text(text, encoding="utf-8")

@@ -1,0 +1,206 @@
+/* The formulas, and nothing of the page: what a run would have spent under other circumstances.
+ *
+ *   kWh = E x ratio          E: as recorded; until an earlier epoch; or with more, each as the mean of all or of the last k
+ *   kg  = sum of kWh x PUE x g / 1000 over the spans of time, at the intensity of each
+ *
+ * scenario: { g, start, pue, ratio, epochs, last }, of which all but ratio (1) may be null: as recorded.
+ * series: { begin, hours: [g or null, ...], daily }, begin and times in seconds since 1970.
+ */
+const model = (() => {
+  const HOUR = 3600;
+  const Z = 1.6448536269514722; // of a two-sided interval that holds 90 %
+
+  /** Return the function that gives the mean of an hourly series between two moments, NaN where a value is missing. */
+  function meanOf(series) {
+    const sums = [0];
+    for (const g of series.hours) sums.push(sums[sums.length - 1] + (g === null ? NaN : g) * HOUR);
+    const length = series.hours.length * HOUR;
+    const until = (s) => {
+      const turns = series.daily ? Math.floor(s / length) : 0;
+      const rest = s - turns * length;
+      if (rest < 0 || rest > length) return NaN;
+      const hour = Math.min(Math.floor(rest / HOUR), series.hours.length - 1);
+      const part = rest - hour * HOUR;
+      return turns * sums[series.hours.length] + sums[hour] + (part > 0 ? series.hours[hour] * part : 0);
+    };
+    const gap = series.hours.includes(null);
+    return (from, to) => {
+      const [a, b] = [from - series.begin, to - series.begin];
+      if (!gap) return to > from ? (until(b) - until(a)) / (b - a) : value(series, a);
+      let area = 0;
+      for (let at = a; at < b;) {
+        const end = Math.min(b, (Math.floor(at / HOUR) + 1) * HOUR);
+        area += value(series, at) * (end - at);
+        at = end;
+      }
+      return b > a ? area / (b - a) : value(series, a);
+    };
+  }
+
+  function value(series, s) {
+    const count = series.hours.length;
+    const hour = Math.floor(s / HOUR);
+    const g = series.hours[series.daily ? ((hour % count) + count) % count : hour];
+    return g === null || g === undefined ? NaN : g;
+  }
+
+  /** Return the seconds since 1970 at which a moment of the run was, in a session that began then. */
+  function wall(run, session, s) {
+    return run.sessions[session].time_s + s - run.sessions[session].begin_s;
+  }
+
+  /** Return what a run spends under a scenario; cumulative columns stand for the ends of the spans in `t`. */
+  function footprint(run, scenario, series) {
+    const { bins } = run;
+    const mean = scenario.start !== null && series ? meanOf(series) : null;
+    const shift = mean && run.sessions.length ? scenario.start - run.sessions[0].time_s : 0;
+    const t = [0],
+      kwh = [0],
+      kg = [0],
+      price = [],
+      pue = [];
+    bins.end_s.forEach((end, i) => {
+      const begin = t[i];
+      const session = bins.session[i];
+      const g = mean
+        ? mean(wall(run, session, begin) + shift, wall(run, session, end) + shift)
+        : (scenario.g ?? bins.g[i]);
+      const p = scenario.pue ?? run.sessions[session].pue;
+      const spent = bins.kwh[i] * scenario.ratio;
+      t.push(end);
+      kwh.push(kwh[i] + spent);
+      kg.push(kg[i] + (spent ? (spent * p * g) / 1000 : 0));
+      price.push(g);
+      pue.push(p);
+    });
+    const last = t.length - 1;
+    const whole = { kwh: kwh[last], kg: kg[last], s: t[last] };
+    const epochs = epochsOf(run, scenario, { t, kwh, kg });
+    const spread = { kwh: 0, kg: 0 };
+    let total = { ...whole };
+    if (scenario.epochs !== null && epochs.length) {
+      const done = epochs[epochs.length - 1].number;
+      const ended = epochs.filter((epoch) => epoch.number <= scenario.epochs);
+      if (scenario.epochs < done) {
+        const { sum_kwh, sum_kg, end_s } = ended.length ? ended[ended.length - 1] : { sum_kwh: 0, sum_kg: 0, end_s: 0 };
+        total = { kwh: sum_kwh, kg: sum_kg, s: end_s };
+        epochs.length = ended.length;
+      } else if (scenario.epochs > done) {
+        const more = scenario.epochs - done;
+        const each = meanEpoch(epochs, scenario.last);
+        const wide = each.count > 1 ? Z * Math.sqrt(more + (more * more) / each.count) : 0;
+        for (const key of ["kwh", "kg"]) spread[key] = wide * each[`sd_${key}`];
+        for (let one = 1; one <= more; one++) {
+          epochs.push({
+            number: done + one,
+            count: 1,
+            kwh: each.kwh,
+            kg: each.kg,
+            end_s: whole.s + one * each.s,
+            more: true,
+            sum_kwh: whole.kwh + one * each.kwh,
+            sum_kg: whole.kg + one * each.kg,
+          });
+        }
+        total = { kwh: whole.kwh + more * each.kwh, kg: whole.kg + more * each.kg, s: whole.s + more * each.s, each };
+      }
+    }
+    const unsure = run.kwh > 0 ? run.uncertainty_kwh / run.kwh : 0;
+    const perKwh = total.kwh > 0 ? total.kg / total.kwh : 0;
+    const meanPue = mix(pue, kwh);
+    return {
+      ...total,
+      whole,
+      t,
+      sums: { kwh, kg },
+      price,
+      epochs,
+      perKwh,
+      uncertainty: { kwh: unsure * total.kwh + spread.kwh, kg: unsure * total.kg + spread.kg },
+      pue: meanPue ?? scenario.pue ?? run.pue,
+      g: meanPue && total.kwh > 0 ? (perKwh * 1000) / meanPue : (scenario.g ?? run.mean_g),
+    };
+  }
+
+  function mix(values, sums) {
+    const total = sums[sums.length - 1];
+    return total > 0 ? values.reduce((sum, one, i) => sum + one * (sums[i + 1] - sums[i]), 0) / total : null;
+  }
+
+  function epochsOf(run, scenario, { t, kwh, kg }) {
+    const columns = run.epochs;
+    return columns.number.map((number, i) => {
+      const [begin, end] = [columns.begin_s[i], columns.end_s[i]];
+      const [k0, k1, c0, c1] = [at(t, kwh, begin), at(t, kwh, end), at(t, kg, begin), at(t, kg, end)];
+      const own = columns.kwh[i] * scenario.ratio;
+      return {
+        number,
+        count: columns.count[i],
+        begin_s: begin,
+        end_s: end,
+        more: false,
+        kwh: own,
+        kg: k1 > k0 ? (own * (c1 - c0)) / (k1 - k0) : c1 - c0,
+        sum_kwh: k1,
+        sum_kg: c1,
+      };
+    });
+  }
+
+  /** Return what an epoch spends on average, over all or the last k, and how that scatters. */
+  function meanEpoch(epochs, last) {
+    const used = last ? epochs.slice(-last) : epochs;
+    const count = used.reduce((sum, one) => sum + one.count, 0);
+    const means = { count };
+    for (const key of ["kwh", "kg"]) {
+      const mean = used.reduce((sum, one) => sum + one[key], 0) / count;
+      const squares = used.reduce((sum, one) => sum + one.count * (one[key] / one.count - mean) ** 2, 0);
+      means[key] = mean;
+      means[`sd_${key}`] = count > 1 ? Math.sqrt(squares / (count - 1)) : 0;
+    }
+    means.s = used.reduce((sum, one) => sum + one.end_s - one.begin_s, 0) / count;
+    return means;
+  }
+
+  /** Return the value of a cumulative column at a moment, between its points along a straight line. */
+  function at(t, sums, s) {
+    let [low, high] = [0, t.length - 1];
+    if (s >= t[high]) return sums[high];
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (t[middle] <= s) low = middle;
+      else high = middle;
+    }
+    const width = t[high] - t[low];
+    return width > 0 ? sums[low] + ((sums[high] - sums[low]) * (s - t[low])) / width : sums[low];
+  }
+
+  /** Return the run's emissions for every hour of the series at which it could have started, NaN where not known. */
+  function starts(run, scenario, series) {
+    const spent = [];
+    let begin = 0;
+    run.bins.end_s.forEach((end, i) => {
+      const session = run.bins.session[i];
+      const p = scenario.pue ?? run.sessions[session].pue;
+      const from = wall(run, session, begin) - run.sessions[0].time_s;
+      const to = from + end - begin;
+      const per = (run.bins.kwh[i] * scenario.ratio * p) / 1000;
+      for (let s = from; ;) {
+        const hour = Math.floor(s / HOUR);
+        const until = Math.min(to, (hour + 1) * HOUR);
+        spent[hour] = (spent[hour] ?? 0) + (to > from ? (per * (until - s)) / (to - from) : per);
+        s = until;
+        if (s >= to) break;
+      }
+      begin = end;
+    });
+    const hours = Object.keys(spent).map(Number);
+    return series.hours.map((_, start) => {
+      let kg = 0;
+      for (const hour of hours) kg += spent[hour] ? spent[hour] * value(series, (start + hour) * HOUR) : 0;
+      return kg;
+    });
+  }
+
+  return { footprint, starts, meanOf };
+})();

@@ -1,0 +1,18 @@
+/* What the page knows, and what is chosen in it. */
+performance.mark("wattloop:begin");
+const { runs, series, charts, phases, shown: MOST } = JSON.parse(document.getElementById("data").textContent);
+const $ = (id) => document.getElementById(id);
+const all = (selector) => [...document.querySelectorAll(selector)];
+const NOTHING = { g: null, start: null, pue: null, ratio: 1, epochs: null, last: null };
+const state = {
+  main: 0,
+  shown: new Set(runs.map((_, i) => i).slice(0, MOST)),
+  measure: "kg",
+  along: "epochs",
+  sum: false,
+  scenario: { ...NOTHING },
+  place: "",
+};
+const views = {};
+const RATIO_NOTE = $("ratio-note")?.textContent;
+let results = [];

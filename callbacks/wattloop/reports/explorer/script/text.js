@@ -1,0 +1,188 @@
+/* What stands in the page: the headline, the equation, the banner and the table of runs. */
+const run = () => runs[state.main];
+const colour = (i) => `var(--run-${[...state.shown].sort((a, b) => a - b).indexOf(i) % 6})`;
+const hypothetical = () =>
+  Object.entries(NOTHING).some(([key, value]) => key !== "last" && state.scenario[key] !== value);
+const footprint = (i, scenario = state.scenario) => model.footprint(runs[i], scenario, series);
+const text = (id, value) => {
+  if ($(id)) $(id).textContent = value;
+};
+
+function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children.filter((child) => child !== null));
+  return made;
+}
+function legend(id, entries) {
+  $(id).replaceChildren(
+    ...entries.map(([name, tint, kind]) => {
+      const mark = element("i", { className: kind ?? "" });
+      mark.style.setProperty("--colour", tint);
+      return element("span", {}, mark, name);
+    }),
+  );
+}
+/** Take away what says nothing when there are no rows to draw. */
+function empty(rows, ...ids) {
+  const before = $(ids[0]).classList.contains("none");
+  for (const id of ids) $(id).classList.toggle("none", !rows.length);
+  if (before && rows.length) fit();
+}
+async function feed(name, data, signals = {}) {
+  const view = views[name];
+  if (!view) return;
+  for (const [key, value] of Object.entries(signals)) view.signal(key, value);
+  for (const [key, rows] of Object.entries(data)) view.data(key, rows);
+  await view.runAsync();
+}
+
+function refresh() {
+  results = runs.map((_, i) => (state.shown.has(i) || i === state.main || hypothetical() ? footprint(i) : null));
+  document.body.classList.toggle("if", hypothetical());
+  headline();
+  equation();
+  banner();
+  table();
+  previewPlace(pointed);
+  const drawn = Promise.all([spent(), power(), forecast(), places(), starts()]);
+  all("details.table[open]").forEach(fill);
+  return drawn;
+}
+
+function headline() {
+  const [now, one] = [results[state.main], run()];
+  text("title", one.name);
+  const first = state.measure;
+  const second = first === "kg" ? "kwh" : "kg";
+  const [value, unit] = withDoubt(first, now[first], now.uncertainty[first]);
+  $("number").replaceChildren(`${value} `, element("small", { textContent: unit }));
+  text("second", withDoubt(second, now[second], now.uncertainty[second]).join(" "));
+  const standing =
+    {
+      running: "So far: the run was going on when this page was made.",
+      killed: "Until its last line: the record has no end.",
+    }[one.status] ?? "";
+  const ahead = latestForecast();
+  const more =
+    !one.ended && ahead && !hypothetical()
+      ? ` Forecast of the whole run: ${quantity(first, ahead[first])} (${quantity(first, ahead.low)} to ${quantity(first, ahead.high)}).`
+      : "";
+  const lost = one.lost_kwh > 0 ? ` ${quantity("kwh", one.lost_kwh)} of it went into work that was lost.` : "";
+  text("standing", `${standing}${more}${lost}`.trim());
+  const facts = [
+    ["Place", placeName()],
+    ["Time", duration(now.s)],
+    ["Mean power", now.s > 0 ? quantity("w", (now.kwh * 3.6e6) / now.s) : "-"],
+    ["Measured", `${figures(100 * one.measured, 3)} %`],
+    ["GPUs", one.gpus ? figures(one.gpus) : "none"],
+    ["Epochs", one.epochs.number.length ? String(now.epochs.length ? now.epochs.at(-1).number : 0) : "none"],
+  ];
+  if (one.cpu_kwh > 0 && one.kwh > 0) {
+    facts.push(["CPU and memory", `${figures((100 * one.cpu_kwh) / one.kwh)} % of the energy`]);
+  }
+  if (one.kind !== "average") facts.push(["Intensity", one.kind]);
+  if (one.kg_net !== null && now.kg >= 0)
+    facts.push([`Net of ${figures(100 * one.net_share)} % clean energy`, quantity("kg", now.kg * (1 - one.net_share))]);
+  if (one.kg_embodied !== null)
+    facts.push(["Embodied, apart", `${quantity("kg", one.kg_embodied)}${hypothetical() ? " as recorded" : ""}`]);
+  if (one.budget_kg !== null)
+    facts.push(["Budget", `${figures((100 * now.kg) / one.budget_kg)} % of ${quantity("kg", one.budget_kg)}`]);
+  if (one.budget_kwh !== null)
+    facts.push(["Budget", `${figures((100 * now.kwh) / one.budget_kwh)} % of ${quantity("kwh", one.budget_kwh)}`]);
+  $("facts").replaceChildren(
+    ...facts.map(([name, value]) =>
+      element("div", {}, element("dt", { textContent: name }), element("dd", { textContent: value })),
+    ),
+  );
+}
+
+function placeName() {
+  if (state.place)
+    return document.querySelector(`input[name=place][value="${CSS.escape(state.place)}"] + span`).textContent;
+  const row = document.querySelector(`#runs tr[data-run="${state.main}"] td:nth-of-type(2)`);
+  return row ? row.textContent : run().region;
+}
+
+function equation() {
+  const [now, scenario] = [results[state.main], state.scenario];
+  const more = now.each ? now.epochs.filter((epoch) => epoch.more).length : 0;
+  const own = now.each ? now.whole.kwh : now.kwh;
+  text("eq-energy", `${more ? "(" : ""}${quantity("kwh", scenario.ratio ? own / scenario.ratio : 0)}`);
+  $("eq-more").hidden = $("eq-more-op").hidden = !more;
+  if (more) text("eq-epochs", `${more} × ${quantity("kwh", now.each.kwh / scenario.ratio)})`);
+  text("eq-ratio", figures(scenario.ratio));
+  const [from, to] = ["from", "to"].map((id) => $(id).selectedOptions[0]);
+  text("eq-ratio-name", from.value && to.value ? `${to.textContent} for ${from.textContent}` : "hardware");
+  text(
+    "ratio-note",
+    from.value && to.value
+      ? `${figures(Number(from.value))} against ${figures(Number(to.value))} FP32 GFLOPS per watt of TDP: a rough guess.`
+      : RATIO_NOTE,
+  );
+  text("eq-pue", figures(now.pue));
+  text("eq-g", `${figures(now.g)} g/kWh`);
+  text(
+    "eq-g-name",
+    state.place
+      ? `intensity, ${placeName()}`
+      : scenario.start !== null
+        ? `mean intensity from ${startOf(scenario.start)}`
+        : `mean intensity${run().kind === "average" ? "" : `, ${run().kind}`}`,
+  );
+  text("eq-kg", quantity("kg", now.kg));
+  const done = run().epochs.number.at(-1);
+  const fewer = scenario.epochs !== null && done !== undefined && scenario.epochs < done;
+  text(
+    "eq-note",
+    [
+      fewer ? `Energy until the end of epoch ${now.epochs.length ? now.epochs.at(-1).number : 0}.` : "",
+      more ? "More epochs are as the mean of those before; ± holds their scatter, too." : "",
+      "Intensity is weighted by energy, moment by moment.",
+    ]
+      .filter(Boolean)
+      .join(" "),
+  );
+}
+
+function banner() {
+  const { scenario } = state;
+  all(".reset").forEach((button) => {
+    button.disabled = !hypothetical();
+  });
+  if (!hypothetical())
+    return text("banner-text", "As recorded. Change a control under \u201cWhat if\u201d to see other circumstances.");
+  const now = results[state.main];
+  const before = footprint(state.main, NOTHING);
+  const told = [
+    state.place && `in ${placeName()}`,
+    scenario.start !== null && `started at ${startOf(scenario.start)}`,
+    scenario.pue !== null && `PUE ${figures(scenario.pue)}`,
+    scenario.ratio !== 1 && `energy × ${figures(scenario.ratio)}`,
+    scenario.epochs !== null && `${scenario.epochs} epochs`,
+  ]
+    .filter(Boolean)
+    .join(", ");
+  text(
+    "banner-text",
+    `What if: these numbers are hypothetical, ${told}. ${quantity("kg", now.kg)} instead of ${quantity("kg", before.kg)}.`,
+  );
+}
+
+function table() {
+  all("#runs .if").forEach((cell) => {
+    cell.hidden = !hypothetical();
+  });
+  all("#runs tbody tr").forEach((row) => {
+    const i = Number(row.dataset.run);
+    if (i === state.main && runs.length > 1) row.setAttribute("aria-current", "true");
+    else row.removeAttribute("aria-current");
+    const swatch = row.querySelector(".swatch");
+    if (swatch) swatch.style.setProperty("--colour", state.shown.has(i) ? colour(i) : "transparent");
+    for (const key of ["kwh", "kg"]) {
+      row.querySelector(`[data-if=${key}]`).textContent = hypothetical() ? quantity(key, results[i][key]) : "";
+    }
+  });
+  all("#runs .show").forEach((box) => {
+    box.disabled = !box.checked && state.shown.size >= MOST;
+  });
+}
