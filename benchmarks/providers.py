@@ -79,9 +79,7 @@ def trained(kind: str, server: GridServer, seconds: float, folder: str) -> Row:
     warnings = Warnings()
     log = logging.getLogger("wattloop")
     log.addHandler(warnings)
-    run = Run(
-        region="GB", intensity=intensity, powercap_root="/nonexistent", log_dir=folder, interval_s=0.1, **options
-    )
+    run = Run(region="GB", intensity=intensity, powercap_root="/nonexistent", log_dir=folder, interval_s=0.1, **options)
     start_s, _ = timed(lambda: run.start(framework="bench", log_every_n_steps=50))
     run.wait_to_begin()
     run.enter_phase("train")
