@@ -5,9 +5,7 @@ may take: trains with each front end it is told to, and writes down what came of
 from __future__ import annotations
 
 import json
-import os
 import sys
-import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from fakes.grid import CLEAN, Grid
-from ranks.worker import CONFIG, RANK, WORLD, Diary, Net, gpus, options, train_step
+from ranks.worker import CONFIG, RANK, WORLD, Diary, Net, gpus, leave, options, train_step
 from wattloop import CleanHours, track
 
 COLLECTIVE_S = 3.0
@@ -145,8 +143,7 @@ def main() -> None:
             told = {**diary.tell(), "waited_s": diary.run.totals.waited_s}
         (place / f"rank{RANK}.json").write_text(json.dumps(told))
         dist.barrier()
-    dist.destroy_process_group()
-    assert not [thread for thread in threading.enumerate() if thread.name == "wattloop-sampler"], os.getpid()
+    leave()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -244,6 +244,14 @@ def train(name: str, folder: Path) -> dict[str, Any]:
         return FRONTS[name](folder).tell()
 
 
+def leave() -> NoReturn:
+    """End, when all is told: at the interpreter's own exit gloo's threads abort the process once in a while."""
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def main() -> None:
     from ranks.cases import CASES
 
@@ -255,11 +263,7 @@ def main() -> None:
         found = train(name, place) if name in FRONTS else CASES[name](place)
         (place / f"rank{RANK}.json").write_text(json.dumps(found))
         dist.barrier()
-    dist.destroy_process_group()
-    # All is told. At the interpreter's own exit gloo's threads abort the process once in a while, whoever uses it.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    leave()
 
 
 if __name__ == "__main__":
