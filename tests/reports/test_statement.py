@@ -20,6 +20,7 @@ from wattloop.grid.regions import regions
 from wattloop.journal import Pause, Record, Resume
 from wattloop.reports.citations import of_source
 from wattloop.reports.collection import Report
+from wattloop.reports.facts import hardware
 from wattloop.reports.runs import summarize
 from wattloop.reports.statement import latex_statement, markdown_statement
 from wattloop.reports.text import LONGEST, latex, markdown
@@ -63,8 +64,34 @@ def test_as_markdown_it_says_the_same_with_references(tmp_path: Path) -> None:
     assert lines[3].startswith("2. Ember and Our World in Data. ")
 
 
+H100, L40S = "NVIDIA H100 80GB HBM3", "NVIDIA L40S_0"
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        ({"a": H100, "b": H100}, "2 x NVIDIA H100 80GB HBM3 in France"),
+        ({"a": H100, "b": H100, "c": L40S}, r"2 x NVIDIA H100 80GB HBM3 and 1 x NVIDIA L40S\_0 in France"),
+    ],
+)
+def test_hardware_is_named_as_its_driver_does(tmp_path: Path, models: dict[str, str], said: str) -> None:
+    priced = msgspec.structs.replace(PRICED, models=models)
+    assert f"GPU-hours) on {said}" in latex_statement(told(tmp_path, BEGIN, priced, DONE))
+
+
+def test_hardware_of_several_runs_is_named_together(tmp_path: Path) -> None:
+    priced = (msgspec.structs.replace(PRICED, models=dict.fromkeys(names, H100)) for names in ("a", "abcd"))
+    named = [told(tmp_path / str(number), BEGIN, tick, DONE).runs[0] for number, tick in enumerate(priced)]
+    assert hardware(named) == "1 to 4 x NVIDIA H100 80GB HBM3"
+    unnamed = told(tmp_path / "old", BEGIN, PRICED, DONE).runs[0]
+    assert hardware([*named, unnamed]) == "1 to 4 x NVIDIA H100 80GB HBM3 and 4 GPUs"
+    on_a_cpu = msgspec.structs.replace(unnamed, gpus=0.0, channels=())
+    assert hardware([*named, on_a_cpu]) == "1 to 4 x NVIDIA H100 80GB HBM3"
+
+
 def test_hardware_is_named_in_the_users_words(tmp_path: Path) -> None:
-    text = latex_statement(told(tmp_path, BEGIN, PRICED, DONE), "4 x H100_SXM")
+    priced = msgspec.structs.replace(PRICED, models={"a": H100})
+    text = latex_statement(told(tmp_path, BEGIN, priced, DONE), "4 x H100_SXM")
     assert r"GPU-hours) on 4 x H100\_SXM in France, from January" in text
 
 

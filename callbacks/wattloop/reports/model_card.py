@@ -49,7 +49,8 @@ def block(report: Report, hardware: str = "", training_type: str = "") -> dict[s
 def write(path: str | os.PathLike[str], report: Report, hardware: str = "", training_type: str = "") -> None:
     """Write the block into a card, which is made where there is none.
 
-    What the card says of its hardware and training type stays where nothing is given here.
+    What the card says of its training type stays where none is given here; and what it says of its hardware, where
+    records do not name that.
 
     Args:
         path: The card, ``README.md`` of a model's repository.
@@ -69,9 +70,10 @@ def write(path: str | os.PathLike[str], report: Report, hardware: str = "", trai
     except UnicodeDecodeError:
         raise ValueError(f"{os.fspath(path)}: not text in UTF-8") from None
     given = block(report, hardware, training_type)
+    named = hardware or any(run.gpu_models for run in report.runs)
     try:
         known = _block_of(text)
-        for name, ours in (("training_type", training_type), ("hardware_used", hardware)):
+        for name, ours in (("training_type", training_type), ("hardware_used", named)):
             if not ours and isinstance(known.get(name), str):
                 given[name] = known[name]
         changed = with_block(text, given)

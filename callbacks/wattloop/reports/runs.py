@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,6 +104,8 @@ class _Reading:
         self.regions: dict[str, None] = {}
         self.pues: dict[float, None] = {}
         self.methods: dict[str, str] = {}
+        self.models: dict[str, str] = {}
+        self.gpu_models: dict[str, int] = {}
         self.priced_j: dict[tuple[str, Literal["average", "marginal"]], float] = {}
         self._intensity: Intensity | None = None
         self._priced_from_j = 0.0
@@ -121,6 +124,8 @@ class _Reading:
             self.step, self.lost_kwh = record.step, record.lost_kwh
             if record.channels is not None:
                 self._keep(self.methods, ((printable(name), printable(how)) for name, how in record.channels.items()))
+            if record.models is not None:
+                self._name(record.models)
         elif isinstance(record, Epoch):
             # It is put down a moment later, maybe after a line that knows of more steps.
             self.step, self.epoch = max(self.step, record.step), record
@@ -154,6 +159,13 @@ class _Reading:
         self.pues.pop(start.pue, None)
         self._keep(self.regions, [(region, None)])
         self._keep(self.pues, [(start.pue, None)])
+
+    def _name(self, models: dict[str, str]) -> None:
+        """Take in the product names of the devices that this session has."""
+        named = [(printable(channel), printable(model)) for channel, model in [*models.items()][:KEPT]]
+        self._keep(self.models, named)
+        for model, count in Counter(model for _, model in named if model).items():
+            self._keep(self.gpu_models, [(model, max(count, self.gpu_models.get(model, 0)))])
 
     @staticmethod
     def _keep(known: dict[Any, Any], more: Iterable[tuple[Any, Any]]) -> None:
@@ -199,6 +211,7 @@ class _Reading:
             hosts=tuple(self.hosts),
             world_size=start.world_size if start is not None else 1,
             gpus=_ratio(totals.gpu_s, totals.duration_s) or 0.0,
+            gpu_models=self.gpu_models,
             sessions=max(self.sessions, 1),
             parent=printable(first.parent) if first is not None else "",
             inherited=first.spent_before if first is not None and branched else Totals(),
@@ -240,7 +253,10 @@ class _Reading:
 
     def _channels(self) -> tuple[Channel, ...]:
         kwh = _in_kwh(self.end.channels_j) if self.end is not None else {}
-        return tuple(Channel(name, self.methods.get(name, ""), kwh.get(name)) for name in {**self.methods, **kwh})
+        return tuple(
+            Channel(name, self.methods.get(name, ""), kwh.get(name), self.models.get(name, ""))
+            for name in {**self.methods, **self.models, **kwh}
+        )
 
     def _forecast(self) -> LastForecast | None:
         if self.epoch is None:

@@ -203,7 +203,10 @@ def _machine(run: RunSummary) -> Iterator[tuple[str, str]]:
         yield "with", f"{run.framework}{ranks}{hosts}, wattloop {run.version}"
     for number, channel in enumerate(run.channels):
         used = [format_energy(channel.kwh)] if channel.kwh is not None else []
-        yield "" if number else "devices", ", ".join([channel.name, *used, *filter(None, [channel.method])])
+        yield (
+            "" if number else "devices",
+            ", ".join([channel.name, *filter(None, [channel.model]), *used, *filter(None, [channel.method])]),
+        )
     for number, (name, kwh) in enumerate(run.phases_kwh.items()):
         share = f", {kwh / run.kwh:.1%}" if run.kwh > 0 else ""
         yield "" if number else "phases", f"{name} {format_energy(kwh)}{share}"
