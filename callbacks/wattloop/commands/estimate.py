@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,12 +16,9 @@ if TYPE_CHECKING:
 
     from wattloop.estimating import Estimate
 
-_ARGUMENT = re.compile(
-    r"\b(gpu|watts|count|hours|days|gpu_hours|utilization|pue|region|intensity|net_intensity|net_share|embodied|compare)="
-    r"(?P<valued>[^\s;,.:)])?"
-)
-
-
+OPTIONS = (
+    "gpu watts count hours days gpu_hours utilization pue region intensity net_intensity net_share embodied compare"
+).split()
 ROOM_FOR_PLACE = 27
 """Columns that the longest code of a region takes."""
 MADE = "NVIDIA's figure for a GPU of an HGX H100"
@@ -69,26 +65,23 @@ def estimate(
     from wattloop.embodied import Embodied
     from wattloop.estimating import estimate as of
 
-    with user_errors():
-        try:
-            estimated = of(
-                gpu=gpu,
-                watts=watts,
-                count=count,
-                hours=hours,
-                days=days,
-                gpu_hours=gpu_hours,
-                utilization=utilization,
-                pue=pue,
-                region=region,
-                intensity=intensity,
-                net_intensity=net_intensity,
-                net_share=net_share,
-                embodied=Embodied() if embodied else None,
-                compare=() if compare is None else _places(compare),
-            )
-        except ValueError as error:
-            raise ValueError(_as_options(str(error))) from None
+    with user_errors(OPTIONS):
+        estimated = of(
+            gpu=gpu,
+            watts=watts,
+            count=count,
+            hours=hours,
+            days=days,
+            gpu_hours=gpu_hours,
+            utilization=utilization,
+            pue=pue,
+            region=region,
+            intensity=intensity,
+            net_intensity=net_intensity,
+            net_share=net_share,
+            embodied=Embodied() if embodied else None,
+            compare=() if compare is None else _places(compare),
+        )
     if json:
         write_json(estimated)
     else:
@@ -102,27 +95,20 @@ def _places(compare: str) -> list[str]:
     return places
 
 
-def _as_options(message: str) -> str:
-    """Call arguments of the function by what the user typed."""
-    return _ARGUMENT.sub(
-        lambda match: f"--{match[1].replace('_', '-')}" + (f" {match['valued']}" if match["valued"] else ""), message
-    )
-
-
 def _show(done: Estimate, *, world_by_default: bool) -> None:
-    from rich.console import Console
+    from wattloop.commands.terminal import printing
 
-    console = Console(highlight=False)
-    console.print(_facts([*_inputs(done, world_by_default)], console))
-    console.print()
-    console.print(_facts([*_results(done)], console, of_results=True))
-    console.print()
-    console.print(_facts([("as much as", _equivalents(done))], console))
-    console.print()
-    console.print(_places_table(done, console))
     several = len({basis for *_, basis in _places_rows(done) if basis}) > 1
     caution = "; across bases they compare only roughly" if several else ""
-    console.print(f"cleanest and dirtiest of {done.elsewhere_of}, gross{caution}", markup=False)
+    with printing() as console:
+        console.print(_facts([*_inputs(done, world_by_default)], console))
+        console.print()
+        console.print(_facts([*_results(done)], console, of_results=True))
+        console.print()
+        console.print(_facts([("as much as", _equivalents(done))], console))
+        console.print()
+        console.print(_places_table(done, console))
+        console.print(f"cleanest and dirtiest of {done.elsewhere_of}, gross{caution}", markup=False)
 
 
 def _inputs(done: Estimate, world_by_default: bool) -> Iterator[tuple[str, str]]:

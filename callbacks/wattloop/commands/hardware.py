@@ -38,7 +38,7 @@ def hardware(
             short = each.name if len(each.name) <= name else each.name[: name - 3] + "..."
             power = f"{_figure(each.tdp_w):>5}  {_figure(each.measured_w):>6}"
             rates = f"{_figure(each.fp32_tflops):>7}  {_figure(each.tensor16_tflops):>9}"
-            typer.echo(f"{short:{name}}  {each.vendor:6}  {power}  {rates}")
+            typer.echo(f"{short:{name}}  {each.vendor:6}  {power}  {rates}".rstrip())
 
 
 def _show(each: Hardware) -> None:

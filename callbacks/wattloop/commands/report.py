@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wattloop.commands.common import AsJson, refuse, user_errors
+from wattloop.commands.common import LONGEST_LINE, AsJson, as_json, refuse, say, user_errors
 
 if TYPE_CHECKING:
     from wattloop.reports.collection import Report
 
-LONGEST_LINE = 5000
-"""Characters of a message; a path alone may have 4096."""
-WIDE = 10_000
-"""Columns where nobody looks: a pipe, or a file."""
 EXTRA = "pip install 'wattloop[report]'"
 
 
@@ -88,13 +84,11 @@ def report(
             else:
                 _show(found, output)
     for note in found.notes:
-        typer.echo(f"wattloop: {note}", err=True)
-    from wattloop.reports.text import printable
-
+        say(note)
     for problem in found.problems:
-        typer.echo(f"wattloop: {printable(str(problem), LONGEST_LINE)}", err=True)
+        say(str(problem))
     if not found.runs:
-        typer.echo("wattloop: there is no run to report", err=True)
+        say("there is no run to report")
     if found.problems or not found.runs:
         raise typer.Exit(1)
 
@@ -116,9 +110,7 @@ def _read(given: list[str]) -> tuple[Report, list[str]]:
 
 def _text(found: Report, way: str, hardware: str) -> str:
     if way == "--json":
-        import msgspec
-
-        return msgspec.json.format(msgspec.json.encode(_plain(found))).decode() + "\n"
+        return as_json(_plain(found)).decode() + "\n"
     if way == "--csv":
         from wattloop.reports.emissions_csv import emissions_csv
 
@@ -148,21 +140,13 @@ def _write(text: str, output: Path | None) -> None:
 
 
 def _show(found: Report, output: Path | None) -> None:
-    import os
-
-    from rich.console import Console
-
+    from wattloop.commands.terminal import printing
     from wattloop.reports.table import show
 
-    if output is not None:
-        with output.open("w", encoding="utf-8") as file:
-            show(found, Console(file=file, highlight=False, width=WIDE))
-        return
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
-    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
-    console = Console(highlight=False) if narrow else Console(highlight=False, width=WIDE)
-    show(found, console, console.width if narrow else None)
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(output.open("w", encoding="utf-8")) if output is not None else None
+        console = stack.enter_context(printing(file))
+        show(found, console)
 
 
 def _write_card(card: Path, found: Report, hardware: str, training_type: str) -> None:

@@ -73,18 +73,17 @@ COLUMNS = (
 )
 
 
-def show(report: Report, console: Console, width: int | None = None) -> None:
+def show(report: Report, console: Console) -> None:
     """Print a table of runs, or all that is known of a single one.
 
     Args:
         report: The runs, one at least.
         console: Where to.
-        width: Columns that there are; None for as many as it takes.
     """
     if len(report.runs) == 1:
         _show_one(report.runs[0], console)
         return
-    columns, rows = _fitting(report, width)
+    columns, rows = _fitting(report, console.width)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_footer=True)
     for column, texts in zip(columns, rows, strict=True):
         table.add_column(
@@ -97,16 +96,14 @@ def show(report: Report, console: Console, width: int | None = None) -> None:
         )
     for number, run in enumerate(report.runs):
         table.add_row(*(_cell(column, texts[number], run) for column, texts in zip(columns, rows, strict=True)))
-    console.print(table, width=width or sum(_widths(columns, rows)))
+    console.print(table)
     _footnotes(report, console)
 
 
-def _fitting(report: Report, width: int | None) -> tuple[list[_Column], list[list[str]]]:
+def _fitting(report: Report, width: int) -> tuple[list[_Column], list[list[str]]]:
     texts = {column.head: [*map(column.of_run, report.runs), column.of_total(report.total)] for column in COLUMNS}
     columns = [*COLUMNS]
-    while (
-        width is not None and len(columns) > 2 and sum(_widths(columns, [texts[one.head] for one in columns])) > width
-    ):
+    while len(columns) > 2 and sum(_widths(columns, [texts[one.head] for one in columns])) > width:
         columns.remove(max(columns, key=lambda column: column.rank))
     return columns, [texts[column.head] for column in columns]
 
