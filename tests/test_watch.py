@@ -71,22 +71,23 @@ def until(true: Callable[[], object]) -> None:
 
 def test_what_is_accepted_at_once_is_accepted_by_all_that_follows() -> None:
     labels = {label for region in regions() for label in (region.code, region.name, *region.aliases)}
-    known = {label for label in labels if _is_known(label)}
-    assert {"FR", "France", "FRA", "California", "gcp:europe-west9"} <= known
-    assert not known & {"", "Georgia", "code", "Frnace"}
+    known = {as_typed for label in labels for as_typed in (label, label.lower(), label.upper()) if _is_known(as_typed)}
+    assert {"FR", "France", "FRA", "California", "gcp:europe-west9", "france", "fr", "GCP:EUROPE-WEST9"} <= known
+    assert not known & {"", "Georgia", "georgia", "code", "Frnace"}
     for label in known:
-        assert label in (found := resolve(label)).aliases or label in (found.code, found.name)
+        found = resolve(label)
+        assert label.casefold() in {one.casefold() for one in (found.code, found.name, *found.aliases)}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--region", "Frnace", "--", "touch"], "region='Frnace' is not known; did you mean 'FR' (France)?"),
-        (["--region", "code", "--", "touch"], "region='code' is not known"),
-        (["--pue", "0.5", "--", "touch"], "pue=0.5 is not accepted; give a number from 1 to 10"),
-        (["--pue", "nan", "--", "touch"], "pue=nan is not accepted"),
+        (["--region", "Frnace", "--", "touch"], "--region 'Frnace' is not known; did you mean 'FR' (France)?"),
+        (["--region", "code", "--", "touch"], "--region 'code' is not known"),
+        (["--pue", "0.5", "--", "touch"], "--pue 0.5 is not accepted; give a number from 1 to 10"),
+        (["--pue", "nan", "--", "touch"], "--pue nan is not accepted"),
         (["--intensity", "-3", "--", "touch"], "-3"),
-        (["--net-share", "2", "--", "touch"], "net_share=2.0 is not accepted"),
+        (["--net-share", "2", "--", "touch"], "--net-share 2.0 is not accepted"),
         (["--pue", "much", "--", "touch"], "argument --pue: invalid float value: 'much'"),
         (["--nothing", "--", "touch"], "wattloop watch --help tells what is accepted"),
     ],
