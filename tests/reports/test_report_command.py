@@ -216,7 +216,7 @@ def test_a_run_told_once_from_two_files_is_no_fault(logs: Path, tmp_path: Path) 
     assert done.stderr.startswith(f"wattloop: 2 files are of run {IDS[0]}, which is told once, from ")
 
 
-@pytest.mark.parametrize("way", [[], ["--json"], ["--latex"], ["--csv"]])
+@pytest.mark.parametrize("way", [[], ["--latex"], ["--markdown"]])
 def test_without_any_run_the_exit_code_is_1(tmp_path: Path, way: list[str]) -> None:
     done = wattloop_("report", str(tmp_path), str(tmp_path / "none"), *way)
     assert (done.returncode, done.stdout) == (1, "")
@@ -225,6 +225,14 @@ def test_without_any_run_the_exit_code_is_1(tmp_path: Path, way: list[str]) -> N
         f"wattloop: {tmp_path / 'none'}: No such file or directory",
         "wattloop: there is no run to report",
     ]
+
+
+def test_scripts_get_a_document_without_any_run_too(tmp_path: Path) -> None:
+    done = wattloop_("report", str(tmp_path), "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["runs"], found["total"]["kwh"], len(found["problems"])) == (1, [], 0.0, 1)
+    done = wattloop_("report", str(tmp_path), "--csv")
+    assert (done.returncode, next(csv.reader(done.stdout.splitlines()))[: len(CODECARBON)]) == (1, CODECARBON)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ def report(
     if training_type and model_card is None:
         refuse("--training-type is for --model-card")
     found, paths = _read(journal)
-    if found.runs:
+    # A script that parses what it gets gets it in any case; a sentence about no run says nothing.
+    if found.runs or json or csv:
         with user_errors():
             if html is not None:
                 _write_page(html, paths, series)

@@ -51,7 +51,17 @@ class Channel(msgspec.Struct, frozen=True):
 
 
 class LastForecast(msgspec.Struct, frozen=True):
-    """What was last expected of the whole run, with its 90 % intervals, as of the last epoch that ended."""
+    """What was last expected of the whole run, with its 90 % intervals, as of the last epoch that ended.
+
+    Attributes:
+        epoch: That epoch.
+        kwh: Energy, in kWh.
+        kwh_low: Lower end of its interval.
+        kwh_high: Upper end of it.
+        kg_co2e: Emissions in kg CO2e, gross, PUE included.
+        kg_co2e_low: Lower end of their interval.
+        kg_co2e_high: Upper end of it.
+    """
 
     epoch: int
     kwh: float
