@@ -64,6 +64,16 @@ def as_json(value: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value))
 
 
+def shortened(text: str, width: int) -> str:
+    """Cut a text to a width, and show that it was."""
+    return text if len(text) <= width else f"{text[: width - 3].rstrip()}..."
+
+
+def first_word(basis: str) -> str:
+    """Say what a carbon intensity counts in a word: the first of all that it does."""
+    return basis.partition(",")[0].partition(" ")[0]
+
+
 def columns() -> int:
     """Return the width of the terminal."""
     import shutil
