@@ -245,7 +245,7 @@ def test_scripts_get_a_document_without_any_run_too(tmp_path: Path) -> None:
         (["--latex", "--training-type", "x"], "--training-type is for --model-card"),
         (["--output", "/nowhere/at/all"], "/nowhere/at/all: No such file or directory"),
         (["--json", "--output", "/nowhere/at/all"], "/nowhere/at/all: No such file or directory"),
-        (["--model-card", "/nowhere/README.md"], "No such file or directory"),
+        (["--model-card", "/nowhere/README.md"], "wattloop: /nowhere/README.md: No such file or directory"),
     ],
 )
 def test_what_makes_no_sense_is_refused(logs: Path, arguments: list[str], message: str) -> None:
@@ -253,6 +253,15 @@ def test_what_makes_no_sense_is_refused(logs: Path, arguments: list[str], messag
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("way", [["--output"], ["--csv", "-o"], ["--model-card"]])
+def test_no_record_is_written_over(logs: Path, way: list[str]) -> None:
+    before = Path(one(logs)).read_bytes()
+    done = wattloop_("report", str(logs), *way, str(logs / ".." / logs.name / Path(one(logs)).name))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(": this is one of the records; name another file to write to\n")
+    assert Path(one(logs)).read_bytes() == before
 
 
 def test_nothing_in_a_record_reaches_the_terminal_but_as_text(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,6 +74,7 @@ def report(
     if training_type and model_card is None:
         refuse("--training-type is for --model-card")
     found, paths = _read(journal)
+    _spare_records(paths, output or model_card or html)
     # A script that parses what it gets gets it in any case; a sentence about no run says nothing.
     if found.runs or json or csv:
         with user_errors():
@@ -107,6 +109,12 @@ def _read(given: list[str]) -> tuple[Report, list[str]]:
     with Progress(console=console, transient=True, disable=hidden) as progress:
         shown = progress.track(paths, description="reading records", update_period=0.2)
         return collect(shown, problems), paths
+
+
+def _spare_records(paths: list[str], target: Path | None) -> None:
+    """Refuse to write a report over what it is of."""
+    if target is not None and os.path.realpath(target) in map(os.path.realpath, paths):
+        refuse(f"{target}: this is one of the records; name another file to write to")
 
 
 def _text(found: Report, way: str, hardware: str) -> str:

@@ -162,7 +162,11 @@ def _same_but_block(before: str, after: str, given: dict[str, str | float]) -> b
 
 def _replace(target: Path, content: bytes) -> None:
     """Write a file so that whoever reads it sees the old one or the new one."""
-    file, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        file, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        # The user has not named that file.
+        raise type(error)(error.errno, error.strerror, str(target)) from None
     try:
         with os.fdopen(file, "wb") as new:
             new.write(content)
