@@ -190,6 +190,18 @@ def test_a_users_mistake_is_answered_with_the_option_and_code_2(arguments: Seque
 # -- hardware ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("way", "cite"), [("--latex", "~\\cite{wattloop}"), ("--markdown", " [1]")])
+def test_papers_get_a_statement(way: str, cite: str) -> None:
+    text = told("estimate", "--gpu", "A100", "--count", "8", "--hours", "36", "--region", "FR", way)
+    assert text.startswith("Training takes 36 h on 8 x A100 SXM4 (288 device-hours) in France.")
+    assert f"115 kWh, estimated, not measured, with wattloop{cite}" in text
+
+
+def test_it_is_written_in_one_way_at_a_time() -> None:
+    message = refused("estimate", "--gpu", "A100", "--hours", "1", "--json", "--latex")
+    assert message == "wattloop: --json and --latex are both given; it is written in one way at a time\n"
+
+
 def test_all_hardware_is_listed_each_in_a_line() -> None:
     shown = lines("hardware")
     assert shown[0].split() == ["name", "vendor", "TDP", "W", "mean", "W", "FP32", "TF", "16-bit", "TF"]

@@ -238,7 +238,7 @@ def test_scripts_get_a_document_without_any_run_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--json", "--csv"], "--json and --csv are both given; a report is written in one way at a time"),
+        (["--json", "--csv"], "--json and --csv are both given; it is written in one way at a time"),
         (["--latex", "--model-card", "x"], "--latex and --model-card are both given"),
         (["--model-card", "x", "--output", "y"], "--output is given, but --model-card says already where to write"),
         (["--json", "--hardware", "x"], "--hardware is for --latex, --markdown and --model-card"),

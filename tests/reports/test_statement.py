@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 from reports.ways import report
 from test_journal import END, START, TICK, written
 from wattloop.embodied import Embodied
+from wattloop.estimating import estimate
 from wattloop.footprint import Totals
 from wattloop.grid.intensity import Intensity
 from wattloop.grid.regions import regions
 from wattloop.journal import Pause, Record, Resume
+from wattloop.reports import estimated
 from wattloop.reports.citations import of_source
 from wattloop.reports.collection import Report
 from wattloop.reports.facts import hardware
@@ -53,6 +56,45 @@ def test_a_statement_holds_what_papers_ask_for(tmp_path: Path) -> None:
         r"a carbon intensity of 40 g CO$_2$e/kWh (France 2024: Ember via Our World in Data, CC BY 4.0 (life-cycle, "
         r"production-based, average)~\cite{ember_owid}) and a PUE of 1.1, this is 110 g CO$_2$e (gross, operational)."
     )
+
+
+GPT3 = {"watts": 330.0, "count": 10_000, "days": 14.8, "pue": 1.1, "intensity": 429.0}
+V100 = {"gpu": "V100", "gpu_hours": 1000.0, "region": "SE3", "net_share": 0.25, "embodied": Embodied()}
+T4 = {"gpu": "T4", "hours": 1.0, "utilization": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            GPT3,
+            "Training takes 355 h on 10,000 devices (3,552,000 device-hours). At 330 W per device and a PUE of 1.1, "
+            r"this is 1,289 MWh, estimated, not measured, with wattloop~\cite{wattloop} by the formulas of Patterson "
+            r"et al.~\cite{patterson2021carbon}. At a carbon intensity of 429 g CO$_2$e/kWh, it emits 553 t CO$_2$e "
+            "(gross, operational).",
+        ),
+        (V100, "Training takes 1,000 device-hours on V100 SXM2 in Sweden bidding zone 3"),
+        (
+            V100,
+            "At 330 W per device, the mean measured while training (Patterson et al. 2021, arXiv 2104.10350, table 4",
+        ),
+        (V100, "net of clean energy matched hour by hour. Making the devices adds "),
+        (
+            T4,
+            r"At 35 W per device, 50\% of their thermal design power (NVIDIA T4 data sheet), and a PUE of 1, this is",
+        ),
+        (T4, "The place is not known, so this is the world's average carbon intensity."),
+    ],
+)
+def test_a_run_that_was_not_measured_has_a_statement_that_says_so(given: dict[str, Any], said: str) -> None:
+    done = estimate(**given)
+    text = estimated.latex_statement(done)
+    assert said in text
+    cited = {key for keys in re.findall(r"\\cite\{([^}]*)\}", text) for key in keys.split(",")}
+    assert cited == {*re.findall(r"^@misc\{(\w+),$", text, re.M)}
+    # Every reference of the other markup is listed, and every one listed is referred to.
+    body, _, references = estimated.markdown_statement(done).partition("\n\n")
+    assert {*re.findall(r"\[(\d+)\]", body)} == {*re.findall(r"^(\d+)\. ", references, re.M)}
 
 
 def test_as_markdown_it_says_the_same_with_references(tmp_path: Path) -> None:

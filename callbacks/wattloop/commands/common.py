@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
@@ -52,16 +52,34 @@ def say(message: str) -> None:
     typer.echo(f"wattloop: {printable(message, LONGEST_LINE)}", err=True)
 
 
+def one_way(ways: Mapping[str, object]) -> str:
+    """Return the option that says how to write something, empty for none; more than one are refused.
+
+    Args:
+        ways: What was given, by its option.
+    """
+    given = [name for name, value in ways.items() if value]
+    if len(given) > 1:
+        both = "both" if len(given) == 2 else "all"
+        refuse(f"{' and '.join(given)} are {both} given; it is written in one way at a time")
+    return "".join(given)
+
+
 def write_json(value: object) -> None:
-    """Write a value of ours as indented JSON, in UTF-8 whatever the terminal's encoding."""
-    typer.echo(as_json(value))
+    """Write a value of ours as indented JSON."""
+    write_text(as_json(value))
 
 
-def as_json(value: object) -> bytes:
+def as_json(value: object) -> str:
     """Return a value of ours as indented JSON."""
     import msgspec
 
-    return msgspec.json.format(msgspec.json.encode(value))
+    return msgspec.json.format(msgspec.json.encode(value)).decode() + "\n"
+
+
+def write_text(text: str) -> None:
+    """Write a text as it is: in UTF-8, whatever the terminal's encoding."""
+    typer.echo(text.encode(), nl=False)
 
 
 def shortened(text: str, width: int) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from wattloop.commands.common import AsJson, user_errors, write_json
+from wattloop.commands.common import AsJson, one_way, user_errors, write_json, write_text
 
 OPTIONS = (
     "gpu watts count hours days gpu_hours utilization pue region intensity net_intensity net_share embodied compare"
@@ -49,11 +49,16 @@ def estimate(
         str | None, typer.Option(help="More places to tell the same run for.", metavar="REGION,...")
     ] = None,
     json: AsJson = False,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Write a statement for a paper, with what it cites, as LaTeX.")
+    ] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Write that statement as Markdown.")] = False,
 ) -> None:
     """Estimate the energy and CO2e of a run from its hardware, time and place, without measuring it."""
     from wattloop.embodied import Embodied
     from wattloop.estimating import estimate as of
 
+    one_way({"--json": json, "--latex": latex, "--markdown": markdown})
     with user_errors(OPTIONS):
         estimated = of(
             gpu=gpu,
@@ -73,6 +78,10 @@ def estimate(
         )
     if json:
         write_json(estimated)
+    elif latex or markdown:
+        from wattloop.reports.estimated import latex_statement, markdown_statement
+
+        write_text((latex_statement if latex else markdown_statement)(estimated))
     else:
         from wattloop.commands.estimated import show
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wattloop.commands.common import LONGEST_LINE, AsJson, as_json, refuse, say, user_errors
+from wattloop.commands.common import LONGEST_LINE, AsJson, as_json, one_way, refuse, say, user_errors, write_text
 
 if TYPE_CHECKING:
     from wattloop.reports.collection import Report
@@ -62,11 +62,9 @@ def report(
     Exit code 1 where a record cannot be read, or there is none; the others are told all the same.
     """
     ways = {"--json": json, "--csv": csv, "--latex": latex, "--markdown": markdown}
-    given = [name for name, value in {**ways, "--model-card": model_card, "--html": html}.items() if value]
-    if len(given) > 1:
-        refuse(f"{' and '.join(given)} are both given; a report is written in one way at a time")
-    if output is not None and given and given[0] not in ways:
-        refuse(f"--output is given, but {given[0]} says already where to write")
+    way = one_way({**ways, "--model-card": model_card, "--html": html})
+    if output is not None and way and way not in ways:
+        refuse(f"--output is given, but {way} says already where to write")
     if hardware and not (latex or markdown or model_card):
         refuse("--hardware is for --latex, --markdown and --model-card")
     if series is not None and html is None:
@@ -82,8 +80,8 @@ def report(
                 _write_page(html, paths, series)
             elif model_card is not None:
                 _write_card(model_card, found, hardware, training_type)
-            elif given:
-                _write(_text(found, given[0], hardware), output)
+            elif way:
+                _write(_text(found, way, hardware), output)
             else:
                 _show(found, output)
     for note in found.notes:
@@ -119,7 +117,7 @@ def _spare_records(paths: list[str], target: Path | None) -> None:
 
 def _text(found: Report, way: str, hardware: str) -> str:
     if way == "--json":
-        return as_json(_plain(found)).decode() + "\n"
+        return as_json(_plain(found))
     if way == "--csv":
         from wattloop.reports.emissions_csv import emissions_csv
 
@@ -142,8 +140,7 @@ def _plain(found: Report) -> dict[str, Any]:
 
 def _write(text: str, output: Path | None) -> None:
     if output is None:
-        # Whatever the terminal's encoding, a file it is piped to is in UTF-8.
-        typer.echo(text.encode(), nl=False)
+        write_text(text)
     else:
         output.write_text(text, encoding="utf-8", newline="")
 

@@ -138,6 +138,19 @@ def _places(value: float, digits: int) -> int:
     return max(0, digits - 1 - math.floor(math.log10(abs(value))))
 
 
+def figure(value: float) -> str:
+    """Write a number with three significant figures, and none of its whole ones left out.
+
+    Args:
+        value: The number.
+
+    Example:
+        >>> figure(44.179), figure(12345.6)
+        ('44.2', '12,346')
+    """
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
+
+
 def moment(time: datetime) -> str:
     """Write a moment in the user's zone, and say which that is.
 
