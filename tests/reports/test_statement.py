@@ -195,6 +195,12 @@ def test_a_run_that_has_not_ended_is_said_not_to_have(tmp_path: Path, host: str,
     assert said in latex_statement(report(run))
 
 
+def test_what_was_modelled_for_a_moment_is_not_all_measured(tmp_path: Path) -> None:
+    spent = msgspec.structs.replace(SPENT, modelled_j=1000.0)
+    text = latex_statement(told(tmp_path, BEGIN, PRICED, msgspec.structs.replace(DONE, totals=spent)))
+    assert r"99.9\% of it measured by" in text
+
+
 def test_a_file_of_it_is_a_bibliography_too(tmp_path: Path) -> None:
     begin = msgspec.structs.replace(BEGIN, region="@home{x")
     text = latex_statement(told(tmp_path, begin, PRICED, DONE))

@@ -14,7 +14,7 @@ from wattloop.reports.citations import Citation
 from wattloop.reports.collection import Report
 from wattloop.reports.markup import Markup, as_latex, as_markdown
 from wattloop.reports.summary import RunSummary, Source
-from wattloop.reports.text import counted, energy, figure
+from wattloop.reports.text import counted, energy, figure, percent
 from wattloop.units import format_co2e, format_duration
 
 
@@ -67,7 +67,8 @@ def _energy(report: Report, markup: Markup) -> str:
     if total.gpu_kwh > 0 and total.cpu_kwh > 0:
         share = f"{total.gpu_kwh / total.kwh:.0%}"
         parts = f" (GPUs {share}, the rest CPUs and memory)"
-    measured = f"{total.measured_fraction:.0%} of it measured" if total.measured_fraction < 0.9995 else "all measured"
+    share = percent(total.measured_fraction)
+    measured = f"{share} of it measured" if share != "100%" else "all measured"
     ways = facts.methods(report.runs)
     how = f", from {ways}" if ways else ""
     said = markup(f"The devices drew {value} ± {doubt} {unit}{parts}, {measured} by wattloop")
