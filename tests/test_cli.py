@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -48,12 +49,13 @@ def refused(*arguments: str) -> str:
     return done.stderr
 
 
-def on_a_terminal(*arguments: str, **variables: str) -> str:
+def on_a_terminal(*arguments: str, columns: int = 0, **variables: str) -> str:
+    """Run on a terminal of so many columns; of what COLUMNS says, 80 by default, where there are none."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (40, columns))
+    size = {} if columns else {"COLUMNS": "80"}
     command = [sys.executable, "-c", CODE, *arguments]
-    with subprocess.Popen(
-        command, env=environment(**{"COLUMNS": "80", **variables}), stdout=theirs, stderr=theirs
-    ) as child:
+    with subprocess.Popen(command, env=environment(**{**size, **variables}), stdout=theirs, stderr=theirs) as child:
         os.close(theirs)
         shown = b""
         while True:
@@ -391,6 +393,15 @@ def test_no_line_is_folded_in_a_pipe(command: str) -> None:
     short = "Ember via Our World in Data, CC BY 4.0 (life-cycle, production-based, average)"
     shown = wattloop_(*command.split()).stdout
     assert any((said if command.startswith("estimate") else short) in line for line in shown.splitlines())
+
+
+@pytest.mark.parametrize("command", ["estimate --gpu V100 --hours 1 --compare FR", "regions car", "hardware", "report"])
+@pytest.mark.parametrize("more", [{"TERM": "dumb"}, {"NO_COLOR": "1"}, {}])
+def test_a_terminal_is_as_wide_as_it_says(command: str, more: dict[str, str], record: str) -> None:
+    arguments = [*command.split(), *([record] if command.startswith("report") else [])]
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(*arguments, columns=60, **more))
+    # A path is not torn apart.
+    assert [line for line in shown.splitlines() if len(line) > 60 and not line.startswith("record ")] == []
 
 
 def test_ctrl_c_ends_a_report_at_once(record: str, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_the_formula_of_gpu_hours_and_of_a_net_intensity() -> None:
 def test_it_says_whose_power_it_took() -> None:
     assert "400 W per device: TDP, a rough upper bound, without the host (NVIDIA A100 data sheet)" in flowed(*RUN)
     half = flowed(*RUN, "--utilization", ".5")
-    assert "200 W per device: 0.5 x 400 W TDP, a rough upper bound" in half
+    assert "200 W per device: 0.5 x 400 W TDP, without the host" in half
     measured = flowed("estimate", "--gpu", "tpu-v3", "--hours", "1")
     assert "283 W per device, the mean measured while training, with its share of host" in measured
     assert "arXiv 2104.10350, table 4" in measured

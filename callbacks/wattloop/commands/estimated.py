@@ -64,8 +64,9 @@ def _power(done: Estimate) -> str:
     note = f". {device.note}" if device.note else ""
     if done.watts_from == "measured":
         return f"{watts}, the mean measured while training, {scope(device)} ({done.watts_source}){note}"
-    part = f"{done.utilization:g} x {device.tdp_w:g} W TDP" if done.utilization is not None else "TDP"
-    return f"{watts}: {part}, a rough upper bound, without the host ({done.watts_source}){note}"
+    share = done.utilization
+    part = f"{share:g} x {device.tdp_w:g} W TDP" if share is not None else "TDP, a rough upper bound"
+    return f"{watts}: {part}, without the host ({done.watts_source}){note}"
 
 
 def _results(done: Estimate) -> Iterator[tuple[str, str, str]]:

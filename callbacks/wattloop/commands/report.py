@@ -14,6 +14,8 @@ from wattloop.commands.common import LONGEST_LINE, AsJson, as_json, one_way, ref
 if TYPE_CHECKING:
     from wattloop.reports.collection import Report
 
+FEW = 20
+"""Records that are read without a bar."""
 EXTRA = "pip install 'wattloop[report]'"
 
 
@@ -95,16 +97,17 @@ def report(
 
 
 def _read(given: list[str]) -> tuple[Report, list[str]]:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from wattloop.reports.collection import collect, find
 
     paths, problems = find(given)
-    # Nothing of it in a pipe, nor for a few records, nor left behind.
+    if len(paths) < FEW:
+        return collect(paths, problems), paths
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console(stderr=True)
-    hidden = not console.is_terminal or len(paths) < 20
-    with Progress(console=console, transient=True, disable=hidden) as progress:
+    # Nothing of it in a pipe, nor left behind.
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         shown = progress.track(paths, description="reading records", update_period=0.2)
         return collect(shown, problems), paths
 

@@ -10,8 +10,12 @@ from typing import IO
 
 from rich.console import Console
 
+from wattloop.commands.common import columns
+
 WIDE = 10_000
 """Columns where nobody looks: a pipe, or a file."""
+LINES = 25
+"""As nothing here fills a screen, any number is as good."""
 
 
 @contextmanager
@@ -24,7 +28,8 @@ def printing(file: IO[str] | None = None, piped_width: int = WIDE) -> Iterator[C
     """
     target = sys.stdout if file is None else file
     narrow = file is None and (target.isatty() or "COLUMNS" in os.environ)
-    console = Console(file=target, highlight=False, width=None if narrow else piped_width)
+    # Where it is not told both, it takes a dumb terminal to have 80 columns.
+    console = Console(file=target, highlight=False, width=columns() if narrow else piped_width, height=LINES)
     with console.capture() as captured:
         yield console
     text = captured.get()
