@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import signal
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,12 +49,13 @@ def refused(*arguments: str) -> str:
     return done.stderr
 
 
-def on_a_terminal(*arguments: str, **variables: str) -> str:
+def on_a_terminal(*arguments: str, columns: int = 0, **variables: str) -> str:
+    """Run on a terminal of so many columns; of what COLUMNS says, 80 by default, where there are none."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (40, columns))
+    size = {} if columns else {"COLUMNS": "80"}
     command = [sys.executable, "-c", CODE, *arguments]
-    with subprocess.Popen(
-        command, env=environment(**{"COLUMNS": "80", **variables}), stdout=theirs, stderr=theirs
-    ) as child:
+    with subprocess.Popen(command, env=environment(**{**size, **variables}), stdout=theirs, stderr=theirs) as child:
         os.close(theirs)
         shown = b""
         while True:
@@ -196,14 +201,14 @@ def test_a_yearly_value_has_nothing_to_schedule() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--region", "Frnace"], "wattloop: region='Frnace' is not known; did you mean 'FR' (France)?"),
+        (["--region", "Frnace"], "wattloop: --region 'Frnace' is not known; did you mean 'FR' (France)?"),
         ([], "wattloop: there is nothing to plan by; give --series FILE"),
         (["--series", "/nowhere.csv"], "wattloop: /nowhere.csv: No such file or directory\n"),
         (["--series", "{series}"], "its values are from 2025-01-20T00:00Z to 2025-01-23T00:00Z, none for "),
         (["--series", "{series}", "--start", "2025-01-23T00:00Z"], "none for 2025-01-23T00:00Z; give --start, a time"),
         (["--series", "{series}", "--start", "9999-12-31"], "none for 9999-12-31T00:00Z"),
         (["--series", "{series}", "--start", START, "--within", "1e9"], "wattloop: date value out of range\n"),
-        (["--series", "{series}", "--start", START, "--value", "price"], "value='price' is not a column of "),
+        (["--series", "{series}", "--start", START, "--value", "price"], "--value 'price' is not a column of "),
         (["--series", "{series}", "--kind", "mean"], "Invalid value"),
         (
             ["--time", "at", "--region", "FR"],
@@ -218,8 +223,11 @@ def test_a_yearly_value_has_nothing_to_schedule() -> None:
         (["--series", "{series}", "--region", "FR"], "wattloop: --series and --region are both given"),
         (["--series", "{series}", "--start", "soon"], "wattloop: --start 'soon' is not a time"),
         (["--series", "{series}", "--start", START, "--within", "100"], "give within_hours of at most 66"),
-        (["--series", "{series}", "--start", START, "--watts", "-1"], "watts=-1.0 is not accepted"),
-        (["--series", "{series}", "--start", START, "--idle-watts", "900"], "idle_watts=900 is not accepted"),
+        (["--series", "{series}", "--start", START, "--watts", "-1"], "wattloop: --watts -1.0 is not accepted"),
+        (
+            ["--series", "{series}", "--start", START, "--idle-watts", "900"],
+            "wattloop: --idle-watts 900 is not accepted",
+        ),
         (["--watts", "much"], "Invalid value"),
     ],
 )
@@ -243,7 +251,7 @@ def test_a_users_mistake_is_answered_in_a_line_and_with_code_2(
         ),
         ("time,value\n2025-01-20T00:00Z,nan\n", "there is no value"),
         ("time,value\n2025-01-20T00:00Z,1\n2025-01-20T00:00Z,2\n", "line 3: 2 and 1 are both given for 2025-01-20T00"),
-        ("time,co2,carbon\n2025-01-20T00:00Z,1,2\n", "which column is the value? Give value=, one of 'co2', 'carbon'"),
+        ("time,co2,carbon\n2025-01-20T00:00Z,1,2\n", "which column is the value? Give --value, one of 'co2', 'carbon'"),
     ],
 )
 def test_a_file_that_is_no_series_is_refused_by_line(tmp_path: Path, text: str, message: str) -> None:
@@ -286,15 +294,137 @@ def test_help_names_the_commands() -> None:
     assert "--idle-watts" in told("schedule", "-h")
 
 
+def test_the_version_is_told() -> None:
+    assert told("--version") == f"wattloop {wattloop.__version__}\n"
+
+
+def test_without_a_command_it_lists_them_and_the_exit_code_is_2() -> None:
+    done = wattloop_()
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout == told("--help")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["regoins"], "No such command 'regoins'[^;]*; wattloop --help tells what is accepted"),
+        (["--frob"], "No such option: --frob[^;]*; wattloop --help tells what is accepted"),
+        (["regions", "a", "b"], r"Got unexpected extra argument[^;]*; wattloop regions --help tells what is accepted"),
+        (["schedule"], r"Missing option '--hours'; wattloop schedule --help tells what is accepted"),
+        (["report"], r"Missing argument '[^;]*; wattloop report --help tells what is accepted"),
+        (
+            ["estimate", "--hours", "x"],
+            r"Invalid value for '--hours': [^;]*; wattloop estimate --help tells what is .*",
+        ),
+        (["regions", "\x1b[2J"], "no region has .*"),
+    ],
+)
+def test_what_is_not_understood_is_answered_in_a_line_that_names_the_next_step(
+    arguments: Sequence[str], message: str
+) -> None:
+    assert re.fullmatch(f"wattloop: {message}\n", refused(*arguments))
+
+
+# -- pipes, disks and locales ------------------------------------------------------------------------------------------
+
+
+COMMANDS = ["estimate --gpu A100 --hours 1", "hardware", "hardware --json", "regions", "regions --json", "doctor"]
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("logs") / "wattloop-é.jsonl"
+    start = {
+        "record": "start", "time": "2026-01-01T00:00:00Z", "run_id": "é", "version": "0.1.0", "framework": "loop",
+        "host": "node", "region": "FR", "g_co2e_per_kwh": 44.0, "intensity_source": "a test", "pue": 1.0,
+        "budget": None, "spent_before": {},
+    }  # fmt: skip
+    end = {
+        "record": "end", "time": "2026-01-01T01:00:00Z", "step": 1, "status": "finished", "totals": {"gpu_j": 3.6e6},
+        "uncertainty_kwh": 0.01, "phases_j": {},
+    }  # fmt: skip
+    path.write_text(f"{json.dumps(start)}\n{json.dumps(end)}\n")
+    return str(path)
+
+
+def shell(script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of the shell, in which "$@" is the command."""
+    command = ["bash", "-c", script, "bash", sys.executable, "-c", CODE, *arguments]
+    return subprocess.run(command, env=environment(**variables), capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "report", "report --json", "report --markdown"])
+def test_who_stops_reading_ends_a_command_without_a_word(command: str, record: str) -> None:
+    arguments = [*command.split(), *([record] if command.startswith("report") else [])]
+    done = shell('"$@" | true; exit ${PIPESTATUS[0]}', *arguments)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "--help", "report", "report --json", "report --markdown"])
+def test_a_disk_that_is_full_is_told_in_a_line(command: str, record: str) -> None:
+    arguments = [*command.split(), *([record] if command.startswith("report") else [])]
+    done = shell('"$@" > /dev/full', *arguments)
+    assert done.stderr == "wattloop: what there is to tell cannot be written: No space left on device\n"
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("command", [*COMMANDS[:-1], "--help", "report", "report --json"])
+def test_a_command_started_without_an_output_tells_nobody(command: str, record: str) -> None:
+    arguments = [*command.split(), *([record] if command.startswith("report") else [])]
+    done = shell('"$@" >&-', *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", [*COMMANDS[:-1], "--help", "regions quebec", "report", "report --json"])
+@pytest.mark.parametrize("more", [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"TERM": "dumb"}])
+def test_a_pipe_gets_whole_lines_in_any_locale(command: str, more: dict[str, str], record: str) -> None:
+    arguments = [*command.split(), *([record] if command.startswith("report") else [])]
+    text = told(*arguments, **more)
+    assert "\x1b" not in text
+    if "--json" in command:
+        json.loads(text)
+    elif command != "--help":
+        assert [line for line in text.splitlines() if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize("command", ["estimate --gpu H100 --count 8 --hours 1 --region FR", "doctor --region FR"])
+def test_no_line_is_folded_in_a_pipe(command: str) -> None:
+    said = "France 2024: Ember via Our World in Data, CC BY 4.0 (life-cycle, production-based, average)"
+    short = "Ember via Our World in Data, CC BY 4.0 (life-cycle, production-based, average)"
+    shown = wattloop_(*command.split()).stdout
+    assert any((said if command.startswith("estimate") else short) in line for line in shown.splitlines())
+
+
+@pytest.mark.parametrize("command", ["estimate --gpu V100 --hours 1 --compare FR", "regions car", "hardware", "report"])
+@pytest.mark.parametrize("more", [{"TERM": "dumb"}, {"NO_COLOR": "1"}, {}])
+def test_a_terminal_is_as_wide_as_it_says(command: str, more: dict[str, str], record: str) -> None:
+    arguments = [*command.split(), *([record] if command.startswith("report") else [])]
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(*arguments, columns=60, **more))
+    # A path is not torn apart.
+    assert [line for line in shown.splitlines() if len(line) > 60 and not line.startswith("record ")] == []
+
+
+def test_ctrl_c_ends_a_report_at_once(record: str, tmp_path: Path) -> None:
+    start, end = Path(record).read_text().splitlines(keepends=True)
+    tick = {"record": "tick", "step": 1, "phase": "train", "totals": {}, "g_co2e_per_kwh": 44.0}
+    long = tmp_path / "wattloop-long.jsonl"
+    long.write_text(start + 300_000 * f"{json.dumps({**tick, 'time': '2026-01-01T00:30:00Z'})}\n" + end)
+    command = [sys.executable, "-c", CODE, "report", str(long)]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        # Once it has the record open, it reads it for seconds.
+        while str(long) not in [os.path.realpath(file) for file in Path(f"/proc/{child.pid}/fd").iterdir()]:
+            assert child.poll() is None
+            time.sleep(0.001)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60.0)
+    assert (child.returncode, out, err) == (130, b"", b"")
+
+
 def test_without_the_extra_it_says_how_to_get_it() -> None:
     code = f"import sys; sys.modules['typer'] = None; {CODE}"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "wattloop's command line needs typer and rich: pip install 'wattloop[cli]'\n"
-
-
-def test_a_command_that_is_none_is_refused() -> None:
-    assert "No such command 'regoins'" in refused("regoins")
 
 
 def test_regions_imports_no_framework_no_network_and_no_tables_of_rich() -> None:

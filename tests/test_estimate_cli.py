@@ -80,7 +80,7 @@ def test_the_formula_of_gpu_hours_and_of_a_net_intensity() -> None:
 def test_it_says_whose_power_it_took() -> None:
     assert "400 W per device: TDP, a rough upper bound, without the host (NVIDIA A100 data sheet)" in flowed(*RUN)
     half = flowed(*RUN, "--utilization", ".5")
-    assert "200 W per device: 0.5 x 400 W TDP, a rough upper bound" in half
+    assert "200 W per device: 0.5 x 400 W TDP, without the host" in half
     measured = flowed("estimate", "--gpu", "tpu-v3", "--hours", "1")
     assert "283 W per device, the mean measured while training, with its share of host" in measured
     assert "arXiv 2104.10350, table 4" in measured
@@ -188,6 +188,18 @@ def test_a_users_mistake_is_answered_with_the_option_and_code_2(arguments: Seque
 
 
 # -- hardware ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("way", "cite"), [("--latex", "~\\cite{wattloop}"), ("--markdown", " [1]")])
+def test_papers_get_a_statement(way: str, cite: str) -> None:
+    text = told("estimate", "--gpu", "A100", "--count", "8", "--hours", "36", "--region", "FR", way)
+    assert text.startswith("Training takes 36 h on 8 x A100 SXM4 (288 device-hours) in France.")
+    assert f"115 kWh, estimated, not measured, with wattloop{cite}" in text
+
+
+def test_it_is_written_in_one_way_at_a_time() -> None:
+    message = refused("estimate", "--gpu", "A100", "--hours", "1", "--json", "--latex")
+    assert message == "wattloop: --json and --latex are both given; it is written in one way at a time\n"
 
 
 def test_all_hardware_is_listed_each_in_a_line() -> None:

@@ -71,22 +71,23 @@ def until(true: Callable[[], object]) -> None:
 
 def test_what_is_accepted_at_once_is_accepted_by_all_that_follows() -> None:
     labels = {label for region in regions() for label in (region.code, region.name, *region.aliases)}
-    known = {label for label in labels if _is_known(label)}
-    assert {"FR", "France", "FRA", "California", "gcp:europe-west9"} <= known
-    assert not known & {"", "Georgia", "code", "Frnace"}
+    known = {as_typed for label in labels for as_typed in (label, label.lower(), label.upper()) if _is_known(as_typed)}
+    assert {"FR", "France", "FRA", "California", "gcp:europe-west9", "france", "fr", "GCP:EUROPE-WEST9"} <= known
+    assert not known & {"", "Georgia", "georgia", "code", "Frnace"}
     for label in known:
-        assert label in (found := resolve(label)).aliases or label in (found.code, found.name)
+        found = resolve(label)
+        assert label.casefold() in {one.casefold() for one in (found.code, found.name, *found.aliases)}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--region", "Frnace", "--", "touch"], "region='Frnace' is not known; did you mean 'FR' (France)?"),
-        (["--region", "code", "--", "touch"], "region='code' is not known"),
-        (["--pue", "0.5", "--", "touch"], "pue=0.5 is not accepted; give a number from 1 to 10"),
-        (["--pue", "nan", "--", "touch"], "pue=nan is not accepted"),
+        (["--region", "Frnace", "--", "touch"], "--region 'Frnace' is not known; did you mean 'FR' (France)?"),
+        (["--region", "code", "--", "touch"], "--region 'code' is not known"),
+        (["--pue", "0.5", "--", "touch"], "--pue 0.5 is not accepted; give a number from 1 to 10"),
+        (["--pue", "nan", "--", "touch"], "--pue nan is not accepted"),
         (["--intensity", "-3", "--", "touch"], "-3"),
-        (["--net-share", "2", "--", "touch"], "net_share=2.0 is not accepted"),
+        (["--net-share", "2", "--", "touch"], "--net-share 2.0 is not accepted"),
         (["--pue", "much", "--", "touch"], "argument --pue: invalid float value: 'much'"),
         (["--nothing", "--", "touch"], "wattloop watch --help tells what is accepted"),
     ],
@@ -435,7 +436,7 @@ def test_what_was_used_is_told_on_stderr() -> None:
     assert re.fullmatch(
         r"wattloop: \d+ J ± [\d.]+ J, [\d.]+ % measured, [\d.]+ mg CO2e, net [\d.]+ mg CO2e in 1 s", first
     )
-    assert re.fullmatch(r"  GPU-a0b1c200 +\d+ J +\d+\.\d W  by its energy counter", gpu)
+    assert re.fullmatch(r"  GPU-a0b1c200  NVIDIA H100 80GB HBM3 +\d+ J +\d+\.\d W  by its energy counter", gpu)
     assert grid.startswith("  44.18 g CO2e/kWh, PUE 1.5: France 2024: Ember")
 
 
@@ -444,9 +445,11 @@ def test_scripts_get_it_as_json(tmp_path: Path) -> None:
     assert (told["exit_code"], told["command"][0], told["pue"], told["g_co2e_per_kwh"]) == (3, "sh", 1.2, 100.0)
     assert told["kg_co2e"] == pytest.approx(told["kwh"] * 1.2 * 100 / 1000)
     assert told["kg_co2e_net"] == pytest.approx(0.75 * told["kg_co2e"])
-    assert sum(kwh for kwh, _ in told["channels"].values()) == pytest.approx(told["kwh"])
+    assert sum(channel["kwh"] for channel in told["channels"]) == pytest.approx(told["kwh"])
     assert told["journal"] is None
     assert told["warnings"] == []
+    (channel,) = told["channels"]
+    assert (channel["name"][:4], channel["method"], channel["model"]) == ("GPU-", "counter", "NVIDIA H100 80GB HBM3")
 
 
 def test_it_can_be_told_in_a_file(tmp_path: Path) -> None:
@@ -534,7 +537,7 @@ def test_energy_is_right_within_what_is_stated(tmp_path: Path, config: str) -> N
     assert (start.framework, start.world_size, end.status) == ("watch", 1, "finished")
     assert end.totals.kwh == pytest.approx(told["kwh"])
     assert {name: joules / J_PER_KWH for name, joules in end.channels_j.items()} == {
-        name: pytest.approx(kwh) for name, (kwh, _) in told["channels"].items()
+        channel["name"]: pytest.approx(channel["kwh"]) for channel in told["channels"]
     }
 
 
@@ -598,7 +601,7 @@ def test_the_model_counts_the_command_and_its_children() -> None:
     for command in (python(BUSY), ["sh", "-c", 'sh -c "$1; true"; true', "sh", f"{sys.executable} -c '{BUSY}'"]):
         done = watched("--json", "--", *command, config="error.init=9")
         told = json.loads(done.stderr)
-        assert [method for _, method in told["channels"].values()] == ["modelled"]
+        assert [channel["method"] for channel in told["channels"]] == ["modelled"]
         assert told["measured_fraction"] == 0.0
         watts.append(told["kwh"] * J_PER_KWH / float(done.stdout))
     assert watts[0] > 0
@@ -608,7 +611,7 @@ def test_the_model_counts_the_command_and_its_children() -> None:
 def test_the_gpus_are_those_that_the_command_can_use() -> None:
     variables = environment("devices=3", CUDA_VISIBLE_DEVICES="2,0")
     told = account("--", "sleep", "1", env=variables)
-    assert sorted(name[:12] for name in told["channels"]) == ["GPU-a0b1c200", "GPU-a2b3c402"]
+    assert sorted(channel["name"][:12] for channel in told["channels"]) == ["GPU-a0b1c200", "GPU-a2b3c402"]
 
 
 @pytest.mark.parametrize("fault", ["hang.init=1", "error.init=12", "hang.total_energy=1", "latency.init=0.4"])

@@ -40,10 +40,12 @@ class Seen(msgspec.Struct, frozen=True):
     Attributes:
         gpu: UUID of the GPU it computes on; empty where that is not known.
         channels: Kind and method of each channel, by its name.
+        models: Product name of each device that has one, by its channel.
     """
 
     gpu: str = ""
     channels: dict[str, tuple[str, str]] = {}
+    models: dict[str, str] = {}
 
 
 def this_process(run_id: str, log_every: int) -> Peer:
@@ -65,7 +67,13 @@ def this_process(run_id: str, log_every: int) -> Peer:
 
 def seen_here(readings: Sequence[Reading]) -> Seen:
     """Describe what this process can measure."""
-    return Seen(_current_gpu(), {reading.channel: (reading.kind, reading.method) for reading in readings})
+    channels: dict[str, tuple[str, str]] = {reading.channel: (reading.kind, reading.method) for reading in readings}
+    return Seen(_current_gpu(), channels, models_of(readings))
+
+
+def models_of(readings: Sequence[Reading]) -> dict[str, str]:
+    """Return the product names of devices, by channel, of those that have one."""
+    return {reading.channel: reading.model for reading in readings if reading.model}
 
 
 def _current_gpu() -> str:

@@ -12,18 +12,17 @@ from typing import Literal
 
 import msgspec
 
+from wattloop import accepted
 from wattloop.embodied import Embodied
 from wattloop.equivalents import Equivalents, equivalents
 from wattloop.grid.elsewhere import extremes, group
 from wattloop.grid.intensity import MAX_G_CO2E_PER_KWH, is_possible
 from wattloop.grid.regions import Region, resolve, world
-from wattloop.hardware import resolve as resolve_hardware
 from wattloop.units import G_PER_KG
+from wattloop.workload import device_hours, mean_power, time_h
 
 WORLD_KWH_A_YEAR = 3.1e13
 """All electricity of 2024, by Ember's *Global Electricity Review 2025*."""
-MOST_GPU_HOURS = 1e12
-"""A hundred million devices for more than a year."""
 
 
 class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,22 +145,24 @@ def estimate(
         >>> round(gpt3.kwh / 1e3), round(gpt3.kg_co2e / 1e3)
         (1289, 553)
     """
-    _exclusive({"gpu": gpu, "watts": watts}, "the power of a device", "gpu=NAME or watts=W per device")
-    _exclusive({"hours": hours, "days": days, "gpu_hours": gpu_hours}, "the time", "hours=, days= or gpu_hours=")
-    _exclusive({"region": region, "intensity": intensity}, "the carbon intensity")
-    _exclusive({"net_intensity": net_intensity, "net_share": net_share}, "what is net")
-    _exclusive({"gpu_hours": gpu_hours, "count": count}, "the number of devices")
-    _exclusive({"watts": watts, "utilization": utilization}, "the mean power of a device")
-    power = _power(gpu, watts, utilization)
-    pue = _number("pue", pue, 1.0, 10.0)
-    devices = None if gpu_hours is not None else _count(1 if count is None else count)
-    length_h = _length_h(hours, days)
-    device_h = _device_h(devices, length_h, gpu_hours)
-    place = resolve(_text("region", region)) if region is not None else None if intensity is not None else world()
+    accepted.one_of({"gpu": gpu, "watts": watts}, "the power of a device", "gpu=NAME or watts=W per device")
+    accepted.one_of({"hours": hours, "days": days, "gpu_hours": gpu_hours}, "the time", "hours=, days= or gpu_hours=")
+    accepted.one_of({"region": region, "intensity": intensity}, "the carbon intensity")
+    accepted.one_of({"net_intensity": net_intensity, "net_share": net_share}, "what is net")
+    accepted.one_of({"gpu_hours": gpu_hours, "count": count}, "the number of devices")
+    accepted.one_of({"watts": watts, "utilization": utilization}, "the mean power of a device")
+    power = mean_power(gpu, watts, utilization)
+    pue = accepted.number("pue", pue, 1.0, 10.0)
+    devices = None if gpu_hours is not None else accepted.count("count", 1 if count is None else count)
+    length_h = time_h(hours, days)
+    device_h = device_hours(devices, length_h, gpu_hours)
+    place = (
+        resolve(accepted.name("region", region)) if region is not None else None if intensity is not None else world()
+    )
     if place is not None:
         gross_g = place.g_co2e_per_kwh
     else:
-        gross_g = _number("intensity", intensity, 0.0, MAX_G_CO2E_PER_KWH, above=True, hint=", in g CO2e/kWh")
+        gross_g = accepted.number("intensity", intensity, 0.0, MAX_G_CO2E_PER_KWH, above=True, hint=", in g CO2e/kWh")
     kwh = power.watts * device_h * pue / 1e3
     if kwh > WORLD_KWH_A_YEAR:
         raise ValueError(
@@ -196,51 +197,9 @@ def estimate(
     )
 
 
-class _Power(msgspec.Struct, frozen=True):
-    watts: float
-    origin: Literal["given", "measured", "tdp"]
-    source: str
-    gpu: str | None = None
-
-
-def _power(gpu: str | None, watts: float | None, utilization: float | None) -> _Power:
-    if utilization is not None:
-        _number("utilization", utilization, 0.0, 1.0, above=True, hint=" (0.8 for 80 %)")
-    if gpu is None:
-        return _Power(_number("watts", watts, 0.0, above=True), "given", "given")
-    device = resolve_hardware(_text("gpu", gpu))
-    if utilization is None and device.measured_w is not None:
-        return _Power(device.measured_w, "measured", device.measured_source, device.name)
-    if device.tdp_w is None:
-        known = f"; {device.measured_w:g} W were measured, used without utilization=" if device.measured_w else ""
-        raise ValueError(
-            f"gpu={gpu!r}: {device.vendor} publishes no TDP of {device.name}{known}. Give watts= per device"
-        )
-    return _Power(device.tdp_w * (1.0 if utilization is None else utilization), "tdp", device.source, device.name)
-
-
-def _length_h(hours: float | None, days: float | None) -> float | None:
-    if days is not None:
-        return 24.0 * _number("days", days, 0.0, above=True)
-    return None if hours is None else _number("hours", hours, 0.0, above=True)
-
-
-def _device_h(devices: int | None, length_h: float | None, gpu_hours: float | None) -> float:
-    if devices is None or length_h is None:
-        device_h = _number("gpu_hours", gpu_hours, 0.0, above=True)
-    else:
-        device_h = min(devices, sys.float_info.max) * length_h
-    if device_h > MOST_GPU_HOURS:
-        raise ValueError(
-            f"{device_h:.3g} device-hours are not accepted; give at most {MOST_GPU_HOURS:g}, "
-            "a hundred million devices for a year"
-        )
-    return device_h
-
-
 def _net_kg(kwh: float, gross_g: float, net_g: float | None, share: float | None) -> float | None:
     if share is not None:
-        return kwh * gross_g / G_PER_KG * (1.0 - _number("net_share", share, 0.0, 1.0))
+        return kwh * gross_g / G_PER_KG * (1.0 - accepted.number("net_share", share, 0.0, 1.0))
     if net_g is None:
         return None
     if not is_possible(net_g) or net_g > gross_g:
@@ -287,36 +246,3 @@ def _elsewhere(kwh: float, place: Region | None, compare: Sequence[str]) -> tupl
         )
         for role, each in roles
     )
-
-
-def _exclusive(values: dict[str, object], what: str, need: str = "") -> None:
-    given = [f"{name}=" for name, value in values.items() if value is not None]
-    if len(given) > 1:
-        both = "both" if len(given) == 2 else "all"
-        raise ValueError(f"{' and '.join(given)} are {both} given; {what} is told by one of them")
-    if need and not given:
-        raise ValueError(f"{what} is not known; give {need}")
-
-
-def _number(
-    name: str, value: object, low: float, high: float = sys.float_info.max, *, above: bool = False, hint: str = ""
-) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not low <= value <= high or (above and value == low):  # type: ignore[operator]
-        begin = f"above {low:g}" if above else f"from {low:g}"
-        end = "" if high == sys.float_info.max else f", up to {high:g}" if above else f" to {high:g}"
-        kind = "a finite number" if high == sys.float_info.max else "a number"
-        raise ValueError(f"{name}={value!r} is not accepted; give {kind} {begin}{end}{hint}")
-    return float(value)  # type: ignore[arg-type]
-
-
-def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"count={value!r} is not accepted; give a whole number of 1 or more")
-    return value
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{name}={value!r} is not accepted; give a name")
-    return value

@@ -124,7 +124,7 @@ class Job:
         try:
             agreed = Share(*self.ranks.sum(msgspec.structs.astuple(own)))
             if agreed.news:
-                self._settle_claims(self._claims, session)
+                ledger.others_models = self._settle_claims(self._claims, session)
         except Exception as error:
             self._part(error)
             _count_unclaimed(session)
@@ -138,10 +138,13 @@ class Job:
         spent = budget is not None and budget.on_exceed == "stop" and budget.used_fraction(kwh, kg_co2e) >= 1.0
         return spent or agreed.stop > 0
 
-    def _settle_claims(self, claims: Claims, session: Footprint) -> None:
+    def _settle_claims(self, claims: Claims, session: Footprint) -> dict[str, str]:
+        """Agree on who counts what; return the product names of all devices, whoever does."""
         seen = seen_here(session.channels)
-        claims.settle([msgspec.convert(one, Seen) for one in self.ranks.gather(msgspec.to_builtins(seen))])
+        all_seen = [msgspec.convert(one, Seen) for one in self.ranks.gather(msgspec.to_builtins(seen))]
+        claims.settle(all_seen)
         session.claims = {**(session.claims or {}), **claims.of(self.ranks.rank, seen)}
+        return {channel: model for one in all_seen for channel, model in one.models.items()}
 
     def reach(self, length: int | None) -> float | None:
         """Return how many steps of the epoch that begins all ranks will do; None where none has ever done fewer.

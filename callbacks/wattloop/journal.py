@@ -82,6 +82,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="t
         lost_kwh: The part of the totals whose work was lost.
         channels: How each was measured, by its name; None: as in the line before.
         intensity: On whose word, and average or marginal, electricity is priced; None: as in the line before.
+        models: Product name of each GPU, other ranks' too, by its channel; None: as in the line before.
     """
 
     time: datetime = msgspec.field(default_factory=_now)
@@ -94,6 +95,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="t
     session: int = 1
     channels: dict[str, str] | None = None
     intensity: Intensity | None = None
+    models: dict[str, str] | None = None
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True, tag="epoch", tag_field="record"):

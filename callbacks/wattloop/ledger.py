@@ -71,6 +71,7 @@ class Ledger:
         checkpoint: State from which the run goes on, as long as its record was not looked into.
         others: What the other ranks have spent in this session, as far as is known here.
         others_channels_j: The same by channel, in joules; empty as long as that is not known.
+        others_models: Product names of their devices, by channel.
     """
 
     def __init__(self) -> None:
@@ -88,6 +89,7 @@ class Ledger:
         self._session: Footprint | None = None
         self.others = Share()
         self.others_channels_j: dict[str, float] = {}
+        self.others_models: dict[str, str] = {}
 
     def open(self, session: Footprint) -> None:
         """Begin a session; the one before it is closed."""
@@ -99,7 +101,7 @@ class Ledger:
     def _close(self) -> None:
         self._before, self._uncertainty_before_j = self.totals, self.uncertainty_j
         self._phases_before_j, self._channels_before_j = self.phases_j, self.channels_j
-        self._session, self.others, self.others_channels_j = None, Share(), {}
+        self._session, self.others, self.others_channels_j, self.others_models = None, Share(), {}, {}
 
     @property
     def totals(self) -> Totals:

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
+from wattloop import accepted
 from wattloop.budget import Budget
 from wattloop.clean_hours import CleanHours
 from wattloop.embodied import Embodied
@@ -138,8 +139,8 @@ def validated(options: Mapping[str, Any]) -> Settings:
         region=place.code if region is not None or not given else "",
         intensity=intensity,
         fallback=Intensity(place.g_co2e_per_kwh, place.intensity().source),
-        pue=_number(options, "pue", 1.0, 1.0, 10.0),
-        net_share=_number(options, "net_share", 0.0, 0.0, 1.0),
+        pue=accepted.number("pue", options.get("pue", 1.0), 1.0, 10.0),
+        net_share=accepted.number("net_share", options.get("net_share", 0.0), 0.0, 1.0),
         embodied=embodied,
         budget=budget,
         wait=wait,
@@ -148,20 +149,13 @@ def validated(options: Mapping[str, Any]) -> Settings:
         total_time_s=_duration(options, "total_time_s"),
         log_dir=_path(options, "log_dir"),
         log_every_n_steps=_count(options, "log_every_n_steps"),
-        interval_s=_number(options, "interval_s", 1.0, 0.01, 60.0),
+        interval_s=accepted.number("interval_s", options.get("interval_s", 1.0), 0.01, 60.0),
         meters=MeterOptions(
             modelled_cpu=_flag(options, "modelled_cpu"),
             powercap_root=_path(options, "powercap_root") or MeterOptions().powercap_root,
         ),
         place_given=region is not None or given,
     )
-
-
-def _number(options: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:
-    value = options.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{name}={value!r} is not accepted; give a number from {low:g} to {high:g}")
-    return float(value)
 
 
 def _duration(options: Mapping[str, Any], name: str) -> float | None:
@@ -175,11 +169,7 @@ def _duration(options: Mapping[str, Any], name: str) -> float | None:
 
 def _count(options: Mapping[str, Any], name: str) -> int | None:
     value = options.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}={value!r} is not accepted; give a whole number of 1 or more")
-    return value
+    return None if value is None else accepted.count(name, value)
 
 
 def _flag(options: Mapping[str, Any], name: str) -> bool:

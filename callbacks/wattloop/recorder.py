@@ -13,6 +13,7 @@ import msgspec
 
 from wattloop import __version__
 from wattloop.beside import beside
+from wattloop.claims import models_of
 from wattloop.footprint import Footprint, Totals
 from wattloop.journal import End, Epoch, Journal, Pause, Record, Resume, Start, Stop, Tick
 from wattloop.ledger import Border, Ledger
@@ -73,6 +74,8 @@ class Recorder:
         self._tick_s = max(SHORTEST_TICK_INTERVAL_S, min(TICK_INTERVAL_S, TICK_READINGS * settings.interval_s))
         self._ticked_s = -math.inf
         self._channels: dict[str, str] | None = None
+        self._models: dict[str, str] | None = None
+        self._others_models: dict[str, str] = {}
         self._priced_by: tuple[str, str] | None = None
         self.step = 0
         self._epochs: collections.deque[_Epoch] = collections.deque()
@@ -114,13 +117,14 @@ class Recorder:
                 embodied=settings.embodied,
             )
         )
-        self._ticked_s, self._channels, self._priced_by = -math.inf, None, None
+        self._ticked_s, self._channels, self._models, self._priced_by = -math.inf, None, None, None
         self._journal = journal
 
     def tick(self, step: int, now_s: float) -> None:
         """Record the totals every few seconds, and write out what has gathered; in the sampler's thread.
 
-        When the carbon intensity comes from elsewhere than before, that is recorded at once.
+        When the carbon intensity comes from elsewhere than before, or other ranks have told of their devices, that is
+        recorded at once.
         """
         self.step = step
         journal = self._journal
@@ -128,27 +132,37 @@ class Recorder:
             return
         while self._epochs and now_s - self._epochs[0].end.time_s >= SETTLING_S:
             self._put_epoch(self._epochs.popleft())
+        if now_s - self._ticked_s >= self._tick_s or self._has_news():
+            self._ticked_s = now_s
+            self._put_tick(step)
+        journal.flush()
+
+    def _has_news(self) -> bool:
         intensity = self._session.intensity
         priced_by = (intensity.source, intensity.kind)
-        if now_s - self._ticked_s >= self._tick_s or priced_by != self._priced_by:
-            self._ticked_s = now_s
-            ledger = self._ledger
-            channels: dict[str, str] = {one.channel: one.method for one in self._session.channels}
-            journal.put(
-                Tick(
-                    step=step,
-                    phase=self._session.phase,
-                    totals=_rounded(ledger.totals),
-                    g_co2e_per_kwh=intensity.g_co2e_per_kwh,
-                    uncertainty_kwh=round(ledger.uncertainty_j / J_PER_KWH, 9),
-                    lost_kwh=round(ledger.lost.kwh, 9),
-                    session=ledger.sessions,
-                    channels=channels if channels != self._channels else None,
-                    intensity=intensity if priced_by != self._priced_by else None,
-                )
+        return priced_by != self._priced_by or self._ledger.others_models != self._others_models
+
+    def _put_tick(self, step: int) -> None:
+        ledger, session = self._ledger, self._session
+        intensity, others_models = session.intensity, ledger.others_models
+        priced_by = (intensity.source, intensity.kind)
+        channels: dict[str, str] = {one.channel: one.method for one in session.channels}
+        models = {**others_models, **models_of(session.channels)}
+        self._put(
+            Tick(
+                step=step,
+                phase=session.phase,
+                totals=_rounded(ledger.totals),
+                g_co2e_per_kwh=intensity.g_co2e_per_kwh,
+                uncertainty_kwh=round(ledger.uncertainty_j / J_PER_KWH, 9),
+                lost_kwh=round(ledger.lost.kwh, 9),
+                session=ledger.sessions,
+                channels=channels if channels != self._channels else None,
+                intensity=intensity if priced_by != self._priced_by else None,
+                models=models if models != self._models else None,
             )
-            self._channels, self._priced_by = channels, priced_by
-        journal.flush()
+        )
+        self._channels, self._models, self._others_models, self._priced_by = channels, models, others_models, priced_by
 
     def epoch(self, step: int, start: Border, end: Border, row: Mapping[str, float]) -> None:
         """Record the end of an epoch, as soon as all is known of its two ends."""
@@ -189,6 +203,9 @@ class Recorder:
         while self._epochs:
             self._put_epoch(self._epochs.popleft())
         ledger, totals = self._ledger, self._ledger.totals
+        if ledger.others_models != self._others_models:
+            # A job of a few steps hears of the others at its end.
+            self._put_tick(step)
         apart = beside(totals, self._settings)
         uncertainty_kwh = ledger.uncertainty_j / J_PER_KWH
         self._put(

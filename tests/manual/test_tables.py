@@ -8,7 +8,7 @@ import re
 from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import griffe
 import msgspec
@@ -16,12 +16,20 @@ import pytest
 
 import wattloop
 from wattloop import Budget, grid, journal
+from wattloop.diagnosis.findings import Diagnosis
+from wattloop.estimating import Estimate
 from wattloop.footprint import Totals
 from wattloop.grid import providers
+from wattloop.grid.regions import Region
+from wattloop.grid.schedule import Schedule
+from wattloop.hardware import Hardware
 from wattloop.meters import MeterOptions
 from wattloop.options import RunOptions, validated
+from wattloop.reading import Problem
+from wattloop.reports.collection import Report
 from wattloop.rows import row
 from wattloop.share import Share
+from wattloop.watching.account import Account
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -170,6 +178,34 @@ def test_the_collective_is_as_large_as_is_told() -> None:
     scaling = (DOCS / "scaling.md").read_text()
     assert f"sums {numbers} numbers" in scaling
     assert set(re.findall(r"(\d+) bytes", scaling)) == {str(8 * numbers)}
+
+
+# -- json --------------------------------------------------------------------------------------------------------------
+
+
+def test_every_key_of_the_commands_json_is_told() -> None:
+    page = (DOCS / "reference" / "json.md").read_text()
+    for path in re.findall(r"^::: (\S+)$", page, re.MULTILINE):
+        module, _, name = path.rpartition(".")
+        struct = getattr(import_module(module), name)
+        told = re.findall(r"^    (\w+): ", (inspect.getdoc(struct) or "").partition("Attributes:\n")[2], re.MULTILINE)
+        assert {*told} == {*struct.__struct_fields__}, path
+
+
+def test_every_struct_of_the_commands_json_is_told() -> None:
+    page = (DOCS / "reference" / "json.md").read_text() + (DOCS / "reference" / "api.md").read_text()
+    told = {*re.findall(r"^::: (\S+)$", page, re.MULTILINE)}
+    roots: list[Any] = [Estimate, Schedule, Region, Hardware, Account, Diagnosis, Report]
+    while roots:
+        struct = roots.pop()
+        path = f"{struct.__module__}.{struct.__qualname__}"
+        assert path in told or {f"wattloop.{struct.__name__}", f"wattloop.grid.{struct.__name__}"} & told, path
+        hints = [*get_type_hints(struct).values()]
+        while hints:
+            hint = hints.pop()
+            hints += get_args(hint)
+            if hasattr(hint, "__struct_fields__") and hint not in (struct, Problem):
+                roots.append(hint)
 
 
 # -- warnings ----------------------------------------------------------------------------------------------------------

@@ -220,6 +220,14 @@ def test_only_the_gpus_of_this_process_are_measured(fake_nvml: FakeNvml, visible
     meter.close()
 
 
+@pytest.mark.parametrize("config", ["devices=2;d1.name=NVIDIA L40S", "devices=2;mig=2;d1.name=NVIDIA L40S"])
+def test_a_reading_names_the_model_of_its_board(fake_nvml: FakeNvml, config: str) -> None:
+    fake_nvml.reset(config)
+    meter = NvmlMeter(environ={})
+    assert [reading.model for reading in meter.read()] == ["NVIDIA H100 80GB HBM3", "NVIDIA L40S"]
+    meter.close()
+
+
 def test_each_gpu_has_its_own_whole_energy(fake_nvml: FakeNvml) -> None:
     fake_nvml.reset("devices=3;d0.profile=constant:100;d1.profile=constant:200;d2.profile=constant:400")
     t0 = time.monotonic()

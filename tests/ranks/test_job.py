@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +15,13 @@ from wattloop.budget import Budget
 from wattloop.footprint import Footprint, Totals
 from wattloop.grid.intensity import ConstantIntensity
 from wattloop.job import Job
+from wattloop.journal import End, Tick, read
 from wattloop.ledger import Ledger
 from wattloop.meters.base import Correction, Reading
+from wattloop.options import validated
 from wattloop.progress import Progress
 from wattloop.ranks import Meetings, SingleRank
+from wattloop.recorder import Recorder
 from wattloop.sampler import Settlement, Snapshot
 
 KWH = 3.6e6
@@ -201,6 +205,50 @@ def test_at_the_end_every_channel_of_the_others_is_known() -> None:
 
     # As of the last exchange, so that they sum to what was agreed on.
     assert together(3, act)[0] == [{"GPU1": 10, "GPU2": 20}, {"GPU0": 0, "GPU2": 20}, {"GPU0": 0, "GPU1": 10}]
+
+
+MODELS = {"GPU0": "NVIDIA H100", "GPU1": "NVIDIA L40S"}
+
+
+def test_rank_0_records_the_models_of_all_ranks_gpus_once(tmp_path: Path) -> None:
+    def act(rank: Rank) -> None:
+        name = f"GPU{rank.rank}"
+        recorder = Recorder(tmp_path, rank.ledger, rank.session, "test", validated({}), 2) if rank.rank == 0 else None
+        if recorder is not None:
+            recorder.start()
+        for step, time_s in enumerate((0.0, 0.1, 0.2, 6.0)):
+            reading = Reading(name, "gpu", 100.0 * time_s, "counter", 0.0, model=MODELS[name])
+            rank.session.take(Snapshot(time_s, (reading,)))
+            if recorder is not None:
+                recorder.tick(step, time_s)
+            if step == 1:
+                rank.exchange(step)
+        if recorder is not None:
+            recorder.close()
+
+    together(2, act)
+    (path,) = tmp_path.glob("*.jsonl")
+    models = [record.models for record in read(path) if isinstance(record, Tick)]
+    assert models == [{"GPU0": "NVIDIA H100"}, MODELS, None]
+
+
+def test_a_job_that_agrees_at_its_end_alone_records_all_models(tmp_path: Path) -> None:
+    def act(rank: Rank) -> None:
+        name = f"GPU{rank.rank}"
+        rank.session.take(Snapshot(0.0, (Reading(name, "gpu", 0.0, "counter", 0.0, model=MODELS[name]),)))
+        recorder = Recorder(tmp_path, rank.ledger, rank.session, "test", validated({}), 2) if rank.rank == 0 else None
+        if recorder is not None:
+            recorder.start()
+            recorder.tick(0, 0.0)
+        rank.exchange()
+        if recorder is not None:
+            recorder.end(1, "finished")
+
+    together(2, act)
+    (path,) = tmp_path.glob("*.jsonl")
+    *_, last, end = read(path)
+    assert isinstance(last, Tick) and isinstance(end, End)
+    assert last.models == MODELS
 
 
 def test_progress_is_weighed_by_energy() -> None:

@@ -89,6 +89,7 @@ def test_a_row_holds_what_is_known_and_nothing_where_it_is_not(fake_nvml: FakeNv
         "country_iso_code": "USA",
         "on_cloud": "N",
         "gpu_count": "1",
+        "gpu_model": "1 x NVIDIA H100 80GB HBM3",
         "pue": "1.0",
         "status": "finished",
         "framework": "test",
@@ -103,7 +104,7 @@ def test_a_row_holds_what_is_known_and_nothing_where_it_is_not(fake_nvml: FakeNv
     assert float(row["device_kwh"]) == run.totals.kwh
     assert float(row["gpu_power"]) == pytest.approx(run.totals.energy_j / run.totals.duration_s)
     assert datetime.fromisoformat(row["ended"]).tzinfo is not None
-    unknown = "experiment_id water_consumed os cpu_model gpu_model longitude codecarbon_version wue budget_kwh".split()
+    unknown = "experiment_id water_consumed os cpu_model longitude codecarbon_version wue budget_kwh".split()
     assert {row[name] for name in unknown} == {""}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,14 +41,14 @@ def test_several_runs_are_added_up_in_grams(trained: Report, tmp_path: Path) -> 
     told = found[KEY]
     assert told["emissions"] == pytest.approx(1000 * sum(run.kg_co2e for run in trained.runs), rel=1e-5)
     assert told["geographical_location"] == "France and California, United States"
-    assert told["hardware_used"] == "1 GPU"
+    assert told["hardware_used"] == "1 x NVIDIA H100 80GB HBM3"
     assert "training_type" not in told
     assert told["source"].startswith("wattloop 0.1.0; 100% of the energy measured; ")
     assert "France 2024: Ember" in told["source"]
     assert "PUE 1 to 1.5" in told["source"]
 
 
-def test_what_the_user_says_goes_before_what_the_card_says_and_that_before_the_record(
+def test_what_the_user_says_goes_before_the_record_and_that_before_what_the_card_says(
     trained: Report, tmp_path: Path
 ) -> None:
     card = tmp_path / "README.md"
@@ -56,11 +57,24 @@ def test_what_the_user_says_goes_before_what_the_card_says_and_that_before_the_r
     )
     write(card, trained)
     told = ModelCard.load(card).data[KEY]
-    assert (told["training_type"], told["hardware_used"]) == ("pre-training", "1 A100")
+    assert (told["training_type"], told["hardware_used"]) == ("pre-training", "1 x NVIDIA H100 80GB HBM3")
     assert told["emissions"] != 1
     write(card, trained, hardware="1 H100", training_type="fine-tuning")
     told = ModelCard.load(card).data[KEY]
     assert (told["training_type"], told["hardware_used"]) == ("fine-tuning", "1 H100")
+
+
+def test_what_the_card_says_of_hardware_stays_where_the_record_does_not_name_it(
+    trained: Report, tmp_path: Path
+) -> None:
+    unnamed = msgspec.structs.replace(
+        trained, runs=[msgspec.structs.replace(run, gpu_models={}) for run in trained.runs]
+    )
+    card = tmp_path / "README.md"
+    card.write_text("---\nco2_eq_emissions:\n  hardware_used: 1 A100\n---\n")
+    write(card, unnamed)
+    assert ModelCard.load(card).data[KEY]["hardware_used"] == "1 A100"
+    assert block(unnamed)["hardware_used"] == "1 GPU"
 
 
 def test_writing_twice_is_writing_once(trained: Report, tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_a_run_told_once_from_two_files_is_no_fault(logs: Path, tmp_path: Path) 
     assert done.stderr.startswith(f"wattloop: 2 files are of run {IDS[0]}, which is told once, from ")
 
 
-@pytest.mark.parametrize("way", [[], ["--json"], ["--latex"], ["--csv"]])
+@pytest.mark.parametrize("way", [[], ["--latex"], ["--markdown"]])
 def test_without_any_run_the_exit_code_is_1(tmp_path: Path, way: list[str]) -> None:
     done = wattloop_("report", str(tmp_path), str(tmp_path / "none"), *way)
     assert (done.returncode, done.stdout) == (1, "")
@@ -227,17 +227,25 @@ def test_without_any_run_the_exit_code_is_1(tmp_path: Path, way: list[str]) -> N
     ]
 
 
+def test_scripts_get_a_document_without_any_run_too(tmp_path: Path) -> None:
+    done = wattloop_("report", str(tmp_path), "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["runs"], found["total"]["kwh"], len(found["problems"])) == (1, [], 0.0, 1)
+    done = wattloop_("report", str(tmp_path), "--csv")
+    assert (done.returncode, next(csv.reader(done.stdout.splitlines()))[: len(CODECARBON)]) == (1, CODECARBON)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--json", "--csv"], "--json and --csv are both given; a report is written in one way at a time"),
+        (["--json", "--csv"], "--json and --csv are both given; it is written in one way at a time"),
         (["--latex", "--model-card", "x"], "--latex and --model-card are both given"),
         (["--model-card", "x", "--output", "y"], "--output is given, but --model-card says already where to write"),
         (["--json", "--hardware", "x"], "--hardware is for --latex, --markdown and --model-card"),
         (["--latex", "--training-type", "x"], "--training-type is for --model-card"),
         (["--output", "/nowhere/at/all"], "/nowhere/at/all: No such file or directory"),
         (["--json", "--output", "/nowhere/at/all"], "/nowhere/at/all: No such file or directory"),
-        (["--model-card", "/nowhere/README.md"], "No such file or directory"),
+        (["--model-card", "/nowhere/README.md"], "wattloop: /nowhere/README.md: No such file or directory"),
     ],
 )
 def test_what_makes_no_sense_is_refused(logs: Path, arguments: list[str], message: str) -> None:
@@ -245,6 +253,15 @@ def test_what_makes_no_sense_is_refused(logs: Path, arguments: list[str], messag
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("way", [["--output"], ["--csv", "-o"], ["--model-card"]])
+def test_no_record_is_written_over(logs: Path, way: list[str]) -> None:
+    before = Path(one(logs)).read_bytes()
+    done = wattloop_("report", str(logs), *way, str(logs / ".." / logs.name / Path(one(logs)).name))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(": this is one of the records; name another file to write to\n")
+    assert Path(one(logs)).read_bytes() == before
 
 
 def test_nothing_in_a_record_reaches_the_terminal_but_as_text(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ from wattloop.reports.runs import KEPT_PROBLEMS, summarize
 from wattloop.reports.summary import RunSummary
 
 FR_G = 44.179
+MODEL = "NVIDIA H100 80GB HBM3"
 
 
 def summary(path: Path, **options: Any) -> RunSummary:
@@ -96,6 +97,7 @@ def test_a_finished_run_is_told_as_it_told_itself(fake_nvml: FakeNvml, tmp_path:
     assert told.gpus == pytest.approx(1.0, abs=0.1)
     (channel,) = told.channels
     assert (channel.kind, channel.method, channel.kwh) == ("gpu", "counter", pytest.approx(told.kwh))
+    assert (channel.model, told.gpu_models) == (MODEL, {MODEL: 1})
     assert sum(told.phases_kwh.values()) == pytest.approx(told.kwh)
     assert told.started is not None
     assert before <= told.started <= told.ended <= datetime.now(UTC)
@@ -156,6 +158,7 @@ def test_a_run_is_running_until_it_is_killed_and_goes_on_in_a_second_session(
     *_, last = lines(first.path)
     ticks = [line for line in lines(first.path) if line["record"] == "tick"]
     assert (dead.status, dead.sessions, dead.epochs) == ("killed", 1, 1)
+    assert dead.gpu_models == living.gpu_models == {MODEL: 1}
     # The last line that says most is the total; an epoch is put down a moment later than it ends.
     assert dead.kwh * J_PER_KWH == pytest.approx(energy_j(ticks[-1]["totals"]))
     assert (dead.steps, dead.duration_s) == (ticks[-1]["step"], ticks[-1]["totals"]["duration_s"])
@@ -268,6 +271,26 @@ def test_a_run_of_another_machine_lives_as_long_as_it_is_heard_of(tmp_path: Path
     assert summary(path, now=lambda: later, host=START.host).status == "killed"
 
 
+# -- on what ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_session_on_other_gpus_of_a_model_has_no_more_of_them(tmp_path: Path) -> None:
+    def session(number: int, **models: str) -> list[Record]:
+        start = msgspec.structs.replace(START, session=number)
+        return [start, msgspec.structs.replace(TICK, channels={}, models=models), TICK]
+
+    path = written(tmp_path, *session(1, a="X", b="X"), *session(2, c="X", d="Y", e="Y"), *session(3, f="Y"))
+    run = summary(path, host=START.host)
+    assert run.gpu_models == {"X": 2, "Y": 2}
+    assert {channel.name: channel.model for channel in run.channels if channel.model}.keys() == {*"abcdef"}
+
+
+def test_a_record_of_before_models_were_told_names_none(tmp_path: Path) -> None:
+    run = summary(written(tmp_path, START, TICK, END))
+    assert run.gpu_models == {}
+    assert [(channel.name, channel.model) for channel in run.channels] == [("GPU-aa", "")]
+
+
 # -- many ranks -------------------------------------------------------------------------------------------------------
 
 
@@ -291,6 +314,10 @@ def test_a_job_of_two_ranks_is_told_as_one_run(tmp_path: Path) -> None:
     assert [channel.kind for channel in run.channels] == ["gpu", "gpu"]
     assert sum(channel.kwh or 0.0 for channel in run.channels) == pytest.approx(run.kwh)
     assert [channel.method for channel in run.channels] == ["counter", ""]
+    assert [channel.model for channel in run.channels] == [MODEL, MODEL]
+    assert run.gpu_models == {MODEL: 2}
+    # A run that is killed has no end.
+    assert max(len(line["models"]) for line in lines(path) if line.get("models")) == 2
 
 
 # -- on whose word ----------------------------------------------------------------------------------------------------
@@ -477,6 +504,7 @@ RECORDS = st.one_of(
         lambda **more: msgspec.structs.replace(TICK, **more),
         totals=TOTALS,
         channels=st.none() | st.dictionaries(TEXTS, TEXTS, max_size=3),
+        models=st.none() | st.dictionaries(TEXTS, TEXTS, max_size=3),
         intensity=st.none() | st.builds(Intensity, NUMBERS, TEXTS, st.sampled_from(["average", "marginal"])),
         step=st.integers(-10, 10**12),
         time=st.datetimes(timezones=st.just(UTC)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,12 +15,15 @@ from hypothesis import strategies as st
 from reports.ways import report
 from test_journal import END, START, TICK, written
 from wattloop.embodied import Embodied
+from wattloop.estimating import estimate
 from wattloop.footprint import Totals
 from wattloop.grid.intensity import Intensity
 from wattloop.grid.regions import regions
 from wattloop.journal import Pause, Record, Resume
+from wattloop.reports import estimated
 from wattloop.reports.citations import of_source
 from wattloop.reports.collection import Report
+from wattloop.reports.facts import hardware
 from wattloop.reports.runs import summarize
 from wattloop.reports.statement import latex_statement, markdown_statement
 from wattloop.reports.text import LONGEST, latex, markdown
@@ -54,6 +58,45 @@ def test_a_statement_holds_what_papers_ask_for(tmp_path: Path) -> None:
     )
 
 
+GPT3 = {"watts": 330.0, "count": 10_000, "days": 14.8, "pue": 1.1, "intensity": 429.0}
+V100 = {"gpu": "V100", "gpu_hours": 1000.0, "region": "SE3", "net_share": 0.25, "embodied": Embodied()}
+T4 = {"gpu": "T4", "hours": 1.0, "utilization": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            GPT3,
+            "Training takes 355 h on 10,000 devices (3,552,000 device-hours). At 330 W per device and a PUE of 1.1, "
+            r"this is 1,289 MWh, estimated, not measured, with wattloop~\cite{wattloop} by the formulas of Patterson "
+            r"et al.~\cite{patterson2021carbon}. At a carbon intensity of 429 g CO$_2$e/kWh, it emits 553 t CO$_2$e "
+            "(gross, operational).",
+        ),
+        (V100, "Training takes 1,000 device-hours on V100 SXM2 in Sweden bidding zone 3"),
+        (
+            V100,
+            "At 330 W per device, the mean measured while training (Patterson et al. 2021, arXiv 2104.10350, table 4",
+        ),
+        (V100, "net of clean energy matched hour by hour. Making the devices adds "),
+        (
+            T4,
+            r"At 35 W per device, 50\% of their thermal design power (NVIDIA T4 data sheet), and a PUE of 1, this is",
+        ),
+        (T4, "The place is not known, so this is the world's average carbon intensity."),
+    ],
+)
+def test_a_run_that_was_not_measured_has_a_statement_that_says_so(given: dict[str, Any], said: str) -> None:
+    done = estimate(**given)
+    text = estimated.latex_statement(done)
+    assert said in text
+    cited = {key for keys in re.findall(r"\\cite\{([^}]*)\}", text) for key in keys.split(",")}
+    assert cited == {*re.findall(r"^@misc\{(\w+),$", text, re.M)}
+    # Every reference of the other markup is listed, and every one listed is referred to.
+    body, _, references = estimated.markdown_statement(done).partition("\n\n")
+    assert {*re.findall(r"\[(\d+)\]", body)} == {*re.findall(r"^(\d+)\. ", references, re.M)}
+
+
 def test_as_markdown_it_says_the_same_with_references(tmp_path: Path) -> None:
     lines = markdown_statement(told(tmp_path, BEGIN, PRICED, DONE)).splitlines()
     assert "2.500 ± 0.031 kWh" in lines[0]
@@ -63,8 +106,34 @@ def test_as_markdown_it_says_the_same_with_references(tmp_path: Path) -> None:
     assert lines[3].startswith("2. Ember and Our World in Data. ")
 
 
+H100, L40S = "NVIDIA H100 80GB HBM3", "NVIDIA L40S_0"
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        ({"a": H100, "b": H100}, "2 x NVIDIA H100 80GB HBM3 in France"),
+        ({"a": H100, "b": H100, "c": L40S}, r"2 x NVIDIA H100 80GB HBM3 and 1 x NVIDIA L40S\_0 in France"),
+    ],
+)
+def test_hardware_is_named_as_its_driver_does(tmp_path: Path, models: dict[str, str], said: str) -> None:
+    priced = msgspec.structs.replace(PRICED, models=models)
+    assert f"GPU-hours) on {said}" in latex_statement(told(tmp_path, BEGIN, priced, DONE))
+
+
+def test_hardware_of_several_runs_is_named_together(tmp_path: Path) -> None:
+    priced = (msgspec.structs.replace(PRICED, models=dict.fromkeys(names, H100)) for names in ("a", "abcd"))
+    named = [told(tmp_path / str(number), BEGIN, tick, DONE).runs[0] for number, tick in enumerate(priced)]
+    assert hardware(named) == "1 to 4 x NVIDIA H100 80GB HBM3"
+    unnamed = told(tmp_path / "old", BEGIN, PRICED, DONE).runs[0]
+    assert hardware([*named, unnamed]) == "1 to 4 x NVIDIA H100 80GB HBM3 and 4 GPUs"
+    on_a_cpu = msgspec.structs.replace(unnamed, gpus=0.0, channels=())
+    assert hardware([*named, on_a_cpu]) == "1 to 4 x NVIDIA H100 80GB HBM3"
+
+
 def test_hardware_is_named_in_the_users_words(tmp_path: Path) -> None:
-    text = latex_statement(told(tmp_path, BEGIN, PRICED, DONE), "4 x H100_SXM")
+    priced = msgspec.structs.replace(PRICED, models={"a": H100})
+    text = latex_statement(told(tmp_path, BEGIN, priced, DONE), "4 x H100_SXM")
     assert r"GPU-hours) on 4 x H100\_SXM in France, from January" in text
 
 
@@ -124,6 +193,12 @@ def test_a_run_that_has_not_ended_is_said_not_to_have(tmp_path: Path, host: str,
     run, _ = summarize(written(tmp_path, BEGIN, PRICED), host=host, now=lambda: PRICED.time)
     assert run is not None
     assert said in latex_statement(report(run))
+
+
+def test_what_was_modelled_for_a_moment_is_not_all_measured(tmp_path: Path) -> None:
+    spent = msgspec.structs.replace(SPENT, modelled_j=1000.0)
+    text = latex_statement(told(tmp_path, BEGIN, PRICED, msgspec.structs.replace(DONE, totals=spent)))
+    assert r"99.9\% of it measured by" in text
 
 
 def test_a_file_of_it_is_a_bibliography_too(tmp_path: Path) -> None:

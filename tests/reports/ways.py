@@ -22,7 +22,7 @@ def report(*runs: RunSummary) -> Report:
 
 def shown(told: Report, width: int | None = None) -> str:
     file = io.StringIO()
-    show(told, Console(file=file, highlight=False, width=width or 10_000), width)
+    show(told, Console(file=file, highlight=False, width=width or 10_000))
     return file.getvalue()
 
 

@@ -29,7 +29,7 @@ def doctor(
     """Say what is measured here, what is not, why, and what would help."""
     from wattloop.diagnosis.diagnose import diagnose
 
-    with user_errors():
+    with user_errors(["region"]):
         found = diagnose(region, modelled_cpu, powercap_root)
     if json:
         write_json(found)
@@ -41,18 +41,19 @@ def doctor(
 
 
 def _show(found: Diagnosis) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from wattloop.commands.terminal import printing
+
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for title, lines in _sections(found):
         for place, (text, style) in enumerate(lines):
             table.add_row(Text(title if place == 0 else "", style="bold"), Text(text, style=style))
-    console.print(table)
+    with printing() as console:
+        console.print(table)
 
 
 def _sections(found: Diagnosis) -> Iterator[tuple[str, list[Line]]]:

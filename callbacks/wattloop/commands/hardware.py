@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wattloop.commands.common import AsJson, columns, refuse, write_json
+from wattloop.commands.common import AsJson, columns, refuse, shortened, write_json
 
 if TYPE_CHECKING:
     from wattloop.hardware import Hardware
@@ -26,7 +26,7 @@ def hardware(
         near = " or ".join(each.name for each in suggestions(search))
         refuse(f"no hardware has {search!r} in its name" + (f"; did you mean {near}?" if near else ""))
     if json:
-        write_json(list(found))
+        write_json(found)
     elif len(found) == 1:
         _show(found[0])
     else:
@@ -35,10 +35,9 @@ def hardware(
             name = min(name, max(12, columns() - 44))
         typer.echo(f"{'name':{name}}  vendor  TDP W  mean W  FP32 TF  16-bit TF")
         for each in found:
-            short = each.name if len(each.name) <= name else each.name[: name - 3] + "..."
             power = f"{_figure(each.tdp_w):>5}  {_figure(each.measured_w):>6}"
             rates = f"{_figure(each.fp32_tflops):>7}  {_figure(each.tensor16_tflops):>9}"
-            typer.echo(f"{short:{name}}  {each.vendor:6}  {power}  {rates}")
+            typer.echo(f"{shortened(each.name, name):{name}}  {each.vendor:6}  {power}  {rates}".rstrip())
 
 
 def _show(each: Hardware) -> None:

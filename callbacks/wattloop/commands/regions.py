@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wattloop.commands.common import AsJson, columns, refuse, write_json
+from wattloop.commands.common import AsJson, columns, first_word, refuse, shortened, write_json
 
 if TYPE_CHECKING:
     from wattloop.grid.regions import Region
@@ -26,7 +26,7 @@ def regions(
         near = " or ".join(f"{region.code} ({region.name})" for region in suggestions(search))
         refuse(f"no region has {search!r} in its code or name" + (f"; did you mean {near}?" if near else ""))
     if json:
-        write_json([_as_dict(region) for region in found])
+        write_json(found)
     elif len(found) == 1:
         region = found[0]
         typer.echo(f"{region.code}: {region.name}")
@@ -39,16 +39,8 @@ def regions(
             name = min(name, max(12, columns() - code - 40))
         typer.echo(f"{'code':{code}}  {'name':{name}}   g/kWh  year  basis")
         for region in found:
-            short = region.name if len(region.name) <= name else region.name[: name - 3] + "..."
-            basis = region.basis.partition(",")[0].partition(" ")[0]
-            value = f"{region.g_co2e_per_kwh:6.1f}  {region.year}  {basis}"
-            typer.echo(f"{region.code:{code}}  {short:{name}}  {value}{_of(region)}")
-
-
-def _as_dict(region: Region) -> dict[str, object]:
-    import msgspec
-
-    return msgspec.structs.asdict(region)
+            value = f"{region.g_co2e_per_kwh:6.1f}  {region.year}  {first_word(region.basis)}{_of(region)}"
+            typer.echo(f"{region.code:{code}}  {shortened(region.name, name):{name}}  {value}")
 
 
 def _of(region: Region) -> str:

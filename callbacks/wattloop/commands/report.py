@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wattloop.commands.common import AsJson, refuse, user_errors
+from wattloop.commands.common import LONGEST_LINE, AsJson, as_json, one_way, refuse, say, user_errors, write_text
 
 if TYPE_CHECKING:
     from wattloop.reports.collection import Report
 
-LONGEST_LINE = 5000
-"""Characters of a message; a path alone may have 4096."""
-WIDE = 10_000
-"""Columns where nobody looks: a pipe, or a file."""
+FEW = 20
+"""Records that are read without a bar."""
 EXTRA = "pip install 'wattloop[report]'"
 
 
@@ -65,11 +64,9 @@ def report(
     Exit code 1 where a record cannot be read, or there is none; the others are told all the same.
     """
     ways = {"--json": json, "--csv": csv, "--latex": latex, "--markdown": markdown}
-    given = [name for name, value in {**ways, "--model-card": model_card, "--html": html}.items() if value]
-    if len(given) > 1:
-        refuse(f"{' and '.join(given)} are both given; a report is written in one way at a time")
-    if output is not None and given and given[0] not in ways:
-        refuse(f"--output is given, but {given[0]} says already where to write")
+    way = one_way({**ways, "--model-card": model_card, "--html": html})
+    if output is not None and way and way not in ways:
+        refuse(f"--output is given, but {way} says already where to write")
     if hardware and not (latex or markdown or model_card):
         refuse("--hardware is for --latex, --markdown and --model-card")
     if series is not None and html is None:
@@ -77,48 +74,53 @@ def report(
     if training_type and model_card is None:
         refuse("--training-type is for --model-card")
     found, paths = _read(journal)
-    if found.runs:
+    _spare_records(paths, output or model_card or html)
+    # A script that parses what it gets gets it in any case; a sentence about no run says nothing.
+    if found.runs or json or csv:
         with user_errors():
             if html is not None:
                 _write_page(html, paths, series)
             elif model_card is not None:
                 _write_card(model_card, found, hardware, training_type)
-            elif given:
-                _write(_text(found, given[0], hardware), output)
+            elif way:
+                _write(_text(found, way, hardware), output)
             else:
                 _show(found, output)
     for note in found.notes:
-        typer.echo(f"wattloop: {note}", err=True)
-    from wattloop.reports.text import printable
-
+        say(note)
     for problem in found.problems:
-        typer.echo(f"wattloop: {printable(str(problem), LONGEST_LINE)}", err=True)
+        say(str(problem))
     if not found.runs:
-        typer.echo("wattloop: there is no run to report", err=True)
+        say("there is no run to report")
     if found.problems or not found.runs:
         raise typer.Exit(1)
 
 
 def _read(given: list[str]) -> tuple[Report, list[str]]:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from wattloop.reports.collection import collect, find
 
     paths, problems = find(given)
-    # Nothing of it in a pipe, nor for a few records, nor left behind.
+    if len(paths) < FEW:
+        return collect(paths, problems), paths
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console(stderr=True)
-    hidden = not console.is_terminal or len(paths) < 20
-    with Progress(console=console, transient=True, disable=hidden) as progress:
+    # Nothing of it in a pipe, nor left behind.
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         shown = progress.track(paths, description="reading records", update_period=0.2)
         return collect(shown, problems), paths
 
 
+def _spare_records(paths: list[str], target: Path | None) -> None:
+    """Refuse to write a report over what it is of."""
+    if target is not None and os.path.realpath(target) in map(os.path.realpath, paths):
+        refuse(f"{target}: this is one of the records; name another file to write to")
+
+
 def _text(found: Report, way: str, hardware: str) -> str:
     if way == "--json":
-        import msgspec
-
-        return msgspec.json.format(msgspec.json.encode(_plain(found))).decode() + "\n"
+        return as_json(_plain(found))
     if way == "--csv":
         from wattloop.reports.emissions_csv import emissions_csv
 
@@ -141,28 +143,19 @@ def _plain(found: Report) -> dict[str, Any]:
 
 def _write(text: str, output: Path | None) -> None:
     if output is None:
-        # Whatever the terminal's encoding, a file it is piped to is in UTF-8.
-        typer.echo(text.encode(), nl=False)
+        write_text(text)
     else:
         output.write_text(text, encoding="utf-8", newline="")
 
 
 def _show(found: Report, output: Path | None) -> None:
-    import os
-
-    from rich.console import Console
-
+    from wattloop.commands.terminal import printing
     from wattloop.reports.table import show
 
-    if output is not None:
-        with output.open("w", encoding="utf-8") as file:
-            show(found, Console(file=file, highlight=False, width=WIDE))
-        return
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
-    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
-    console = Console(highlight=False) if narrow else Console(highlight=False, width=WIDE)
-    show(found, console, console.width if narrow else None)
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(output.open("w", encoding="utf-8")) if output is not None else None
+        console = stack.enter_context(printing(file))
+        show(found, console)
 
 
 def _write_card(card: Path, found: Report, hardware: str, training_type: str) -> None:

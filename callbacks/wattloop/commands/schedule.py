@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 WAYS = "--series FILE, a CSV file of times and g CO2e/kWh, or --provider NAME --zone ZONE, a live forecast"
 
 Provider = Literal["electricitymaps", "gb", "watttime", "carbon-aware-sdk", "energidataservice"]
+OPTIONS = "hours series time value provider zone url kind region watts idle_watts pue threshold start".split()
+CHART = 80
+"""Columns of the chart in a pipe."""
 Kind = Literal["average", "marginal"]
 
 
@@ -30,7 +33,12 @@ def schedule(
     time: Annotated[str | None, typer.Option(help="Its column of times. Default: by its name.")] = None,
     value: Annotated[str | None, typer.Option(help="Its column of values. Default: by its name.")] = None,
     provider: Annotated[
-        Provider | None, typer.Option(help="Whose live forecast; tokens are taken from the environment.")
+        Provider | None,
+        typer.Option(
+            help="Whose live forecast: electricitymaps, gb, watttime, carbon-aware-sdk or energidataservice. Tokens "
+            "are taken from the environment.",
+            metavar="NAME",
+        ),
     ] = None,
     zone: Annotated[str | None, typer.Option(help="Where, in the provider's words: FR, OX1, CAISO_NORTH.")] = None,
     url: Annotated[
@@ -55,7 +63,7 @@ def schedule(
     """Say when a job would emit least: started later, or paused and resumed."""
     from wattloop.grid.schedule import plan
 
-    with user_errors():
+    with user_errors(OPTIONS):
         begin = _start(start)
         source = _source(series, region, provider, zone, url, kind, (time, value))
         _await(source, begin)
@@ -133,25 +141,15 @@ def _await(source: CarbonIntensity, start: datetime | None) -> None:
 
 
 def _show(planned: Schedule) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from wattloop.commands.terminal import printing
     from wattloop.grid.chart import chart
     from wattloop.units import format_co2e
 
-    console = Console(highlight=False)
     now = planned.now
     latest = now.start + timedelta(hours=planned.hours + planned.within_hours)
     paused = f", {planned.idle_watts:g} W while paused" if planned.idle_watts else ""
-    heading = [
-        f"{planned.hours:g} h at {planned.watts:g} W{paused}, to be done by {_time(latest)}",
-        f"{planned.source}, g CO2e/kWh; times are {now.start.astimezone():%Z}",
-        "",
-        *chart(planned, console.width, ascii_only=console.options.ascii_only),
-        "",
-    ]
-    for line in heading:
-        console.print(line, markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     for column in ("", "start", "end", "CO2e", "saved"):
         table.add_column(
@@ -167,9 +165,19 @@ def _show(planned: Schedule) -> None:
             "" if each is now else f"{100.0 * each.saved_fraction:.1f} %",
             style="green" if each is best and each is not now else "",
         )
-    console.print(table)
-    console.print()
-    console.print(_advice(planned), markup=False, soft_wrap=True)
+    with printing(piped_width=CHART) as console:
+        heading = [
+            f"{planned.hours:g} h at {planned.watts:g} W{paused}, to be done by {_time(latest)}",
+            f"{planned.source}, g CO2e/kWh; times are {now.start.astimezone():%Z}",
+            "",
+            *chart(planned, console.width, ascii_only=console.options.ascii_only),
+            "",
+        ]
+        for line in heading:
+            console.print(line, markup=False, soft_wrap=True)
+        console.print(table)
+        console.print()
+        console.print(_advice(planned), markup=False, soft_wrap=True)
 
 
 def _name(each: Plan) -> str:

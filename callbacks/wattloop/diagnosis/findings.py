@@ -102,8 +102,11 @@ class Versions(msgspec.Struct, frozen=True):
     """Versions.
 
     Attributes:
+        wattloop: Ours.
+        python: The interpreter's.
         driver: NVIDIA's driver; empty where it did not answer.
         binding: The package nvidia-ml-py.
+        frameworks: The frameworks that are installed.
         extras: What each of our extras still wants; None where that is not known.
     """
 
@@ -120,9 +123,16 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
     Attributes:
         measured: Something was measured just now, not only modelled.
+        instruments: The kinds of instrument there are.
+        gpus: The host's GPUs.
+        channels: What was read just now.
+        model: By what the CPU would be modelled.
         cuda_visible_devices: The variable; None where it is not set.
         remarks: What in it names no GPU, or may name another than it seems.
         warnings: What a run would have warned of.
+        grid: The carbon intensity that would be used.
+        surroundings: What the process runs in.
+        versions: Of us and of what we work with.
     """
 
     measured: bool

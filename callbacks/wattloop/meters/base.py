@@ -29,6 +29,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         power_w: Mean power of late, in watts; ``nan`` where only differences of ``energy_j`` tell.
         most_w: The most that the channel can draw, in watts, as far as is known.
         time_s: When it was read, monotonic, in seconds; ``nan`` where nothing better is known than of the snapshot.
+        model: Product name of the device, in its driver's words; empty where it has none.
     """
 
     channel: str
@@ -42,6 +43,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     power_w: float = math.nan
     most_w: float = math.inf
     time_s: float = math.nan
+    model: str = ""
 
 
 class MeterUnavailable(Exception):

@@ -38,8 +38,9 @@ class Gpu:
     the reading that mean power is taken from: a counter that is read sooner than it refreshes says nothing of it.
     """
 
-    def __init__(self, gate: Gate, uuid: str, shared: bool, clock: Callable[[], float]) -> None:
+    def __init__(self, gate: Gate, uuid: str, shared: bool, clock: Callable[[], float], model: str = "") -> None:
         self.uuid = uuid
+        self._model = model
         self._shared = shared
         self._gate = gate
         self._clock = clock
@@ -147,6 +148,7 @@ class Gpu:
             power_w=self._power_w,
             most_w=self._limit_w,
             time_s=shown_s,
+            model=self._model,
         )
 
     def _look_over(self) -> None:

@@ -106,10 +106,11 @@ class NvmlMeter:
             log.warning(doubt)
         self._survey.remarks = tuple(filter(None, [ignored(environ, boards) if torch is None else "", doubt]))
         self._survey.visible = visible_gpus(environ, boards, torch)
+        models = {board.uuid: board.name for board in boards}
         gpus = []
         for visible in self._survey.visible:
             try:
-                gpus.append(Gpu(self._gate, visible.uuid, visible.shared, clock))
+                gpus.append(Gpu(self._gate, visible.uuid, visible.shared, clock, models[visible.uuid]))
             except Failed as error:
                 log.warning("GPU %s is not measured: %s", visible.uuid, error)
                 self._survey.faults[visible.uuid] = (str(error), error.code)

@@ -102,6 +102,7 @@ def _known(run: RunSummary) -> dict[str, Value]:
         "cloud_provider": where.cloud,
         "cloud_region": where.cloud_region,
         "gpu_count": round(run.gpus) or None,
+        "gpu_model": " + ".join(f"{count} x {model}" for model, count in run.gpu_models.items()),
         "on_cloud": "Y" if where.cloud else "N" if where.name else "",
         "pue": run.pue,
     }

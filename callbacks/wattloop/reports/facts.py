@@ -21,21 +21,34 @@ METHODS = {
 
 
 def hardware(runs: Sequence[RunSummary]) -> str:
-    """Tell what runs ran on, as far as is on record, where GPUs have no names; empty where it is not.
+    """Tell what runs ran on, as far as is on record; empty where it is not.
 
     Args:
         runs: The runs.
     """
-    counts = [_whole(run.gpus) for run in runs]
-    low, high = min(counts, default=0.0), max(counts, default=0.0)
     hosts = len({host for run in runs for host in run.hosts})
-    if not high:
-        # Where they are not told by time, their names tell.
-        low = high = max((sum(channel.kind == "gpu" for channel in run.channels) for run in runs), default=0)
-    gpus = f"{high:g} GPU" + ("s" if high != 1 else "") if low == high else f"{low:g} to {high:g} GPUs"
-    if not high:
-        gpus = "CPUs alone" if any(run.channels for run in runs) else ""
-    return " on ".join(filter(None, (gpus, counted(hosts, "host") if hosts > 1 else "")))
+    unnamed = [run for run in runs if not run.gpu_models]
+    names = dict.fromkeys(name for run in runs for name in run.gpu_models)
+    gpus = [f"{_between([run.gpu_models[name] for run in runs if name in run.gpu_models])} x {name}" for name in names]
+    if not gpus or any(run.gpus for run in unnamed):
+        gpus.append(_unnamed(unnamed))
+    return " on ".join(filter(None, (listed(gpus, len(gpus)), counted(hosts, "host") if hosts > 1 else "")))
+
+
+def _unnamed(runs: Sequence[RunSummary]) -> str:
+    """Tell how many GPUs runs had whose product names are not on record."""
+    counts = [_whole(run.gpus) for run in runs]
+    if not any(counts):
+        # Where they are not told by time, their identifiers tell.
+        counts = [max((sum(channel.kind == "gpu" for channel in run.channels) for run in runs), default=0)]
+    if not any(counts):
+        return "CPUs alone" if any(run.channels for run in runs) else ""
+    return f"{_between(counts)} GPU" + ("" if {*counts} == {1} else "s")
+
+
+def _between(counts: Sequence[float]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{high:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def when(runs: Sequence[RunSummary]) -> str:

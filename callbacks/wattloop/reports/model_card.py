@@ -15,6 +15,7 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from wattloop.reports import facts
 from wattloop.reports.collection import Report
+from wattloop.reports.text import percent
 from wattloop.units import G_PER_KG
 
 KEY = "co2_eq_emissions"
@@ -31,7 +32,7 @@ def block(report: Report, hardware: str = "", training_type: str = "") -> dict[s
     """
     runs, total = report.runs, report.total
     versions = " and ".join(sorted({run.version for run in runs} - {""}))
-    source = [f"wattloop {versions}".strip(), f"{total.measured_fraction:.0%} of the energy measured"]
+    source = [f"wattloop {versions}".strip(), f"{percent(total.measured_fraction)} of the energy measured"]
     if total.g_co2e_per_kwh is not None:
         kinds = {"average": "", "marginal": ", marginal"}
         named = facts.listed([f"{found.name}{kinds[found.kind]}" for found in facts.sources(runs)])
@@ -49,7 +50,8 @@ def block(report: Report, hardware: str = "", training_type: str = "") -> dict[s
 def write(path: str | os.PathLike[str], report: Report, hardware: str = "", training_type: str = "") -> None:
     """Write the block into a card, which is made where there is none.
 
-    What the card says of its hardware and training type stays where nothing is given here.
+    What the card says of its training type stays where none is given here; and what it says of its hardware, where
+    records do not name that.
 
     Args:
         path: The card, ``README.md`` of a model's repository.
@@ -69,9 +71,10 @@ def write(path: str | os.PathLike[str], report: Report, hardware: str = "", trai
     except UnicodeDecodeError:
         raise ValueError(f"{os.fspath(path)}: not text in UTF-8") from None
     given = block(report, hardware, training_type)
+    named = hardware or any(run.gpu_models for run in report.runs)
     try:
         known = _block_of(text)
-        for name, ours in (("training_type", training_type), ("hardware_used", hardware)):
+        for name, ours in (("training_type", training_type), ("hardware_used", named)):
             if not ours and isinstance(known.get(name), str):
                 given[name] = known[name]
         changed = with_block(text, given)
@@ -160,7 +163,11 @@ def _same_but_block(before: str, after: str, given: dict[str, str | float]) -> b
 
 def _replace(target: Path, content: bytes) -> None:
     """Write a file so that whoever reads it sees the old one or the new one."""
-    file, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        file, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        # The user has not named that file.
+        raise type(error)(error.errno, error.strerror, str(target)) from None
     try:
         with os.fdopen(file, "wb") as new:
             new.write(content)

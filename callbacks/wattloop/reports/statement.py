@@ -7,35 +7,15 @@ how it was measured, gross and net emissions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-import msgspec
+from collections.abc import Sequence
 
 from wattloop.reports import citations, facts
 from wattloop.reports.citations import Citation
 from wattloop.reports.collection import Report
+from wattloop.reports.markup import Markup, as_latex, as_markdown
 from wattloop.reports.summary import RunSummary, Source
-from wattloop.reports.text import counted, energy, latex, markdown
+from wattloop.reports.text import counted, energy, figure, percent
 from wattloop.units import format_co2e, format_duration
-
-
-class _Markup(msgspec.Struct, frozen=True):
-    """How a text is written.
-
-    Attributes:
-        text: Escapes a text that is not ours.
-        cite: Refers to works; with a space before.
-        signs: What is written in another way in ours, which has no other special characters.
-    """
-
-    text: Callable[[str], str]
-    cite: Callable[[Sequence[Citation]], str]
-    signs: dict[str, str] = {}
-
-    def __call__(self, text: str) -> str:
-        for sign, written in self.signs.items():
-            text = text.replace(sign, written)
-        return text
 
 
 def latex_statement(report: Report, hardware: str = "") -> str:
@@ -47,13 +27,7 @@ def latex_statement(report: Report, hardware: str = "") -> str:
         report: The runs, one at least.
         hardware: What they ran on, in the user's words.
     """
-
-    def cite(works: Sequence[Citation]) -> str:
-        return f"~\\cite{{{','.join(work.key for work in works)}}}" if works else ""
-
-    markup = _Markup(latex, cite, {"%": r"\%", "±": r"$\pm$", "CO2e": "CO$_2$e"})
-    entries = "".join(work.bibtex() for work in _cited(report))
-    return f"{_text(report, hardware, markup)}\n\\iffalse\n{entries}\\fi\n"
+    return as_latex(lambda markup: _text(report, hardware, markup), _cited(report))
 
 
 def markdown_statement(report: Report, hardware: str = "") -> str:
@@ -63,26 +37,18 @@ def markdown_statement(report: Report, hardware: str = "") -> str:
         report: The runs, one at least.
         hardware: What they ran on, in the user's words.
     """
-    works = _cited(report)
-    numbers = {work.key: number for number, work in enumerate(works, start=1)}
-
-    def cite(cited: Sequence[Citation]) -> str:
-        return "".join(f" [{numbers[work.key]}]" for work in cited)
-
-    lines = [_text(report, hardware, _Markup(markdown, cite)), ""]
-    lines += [f"{number}. {work.reference()}" for number, work in enumerate(works, start=1)]
-    return "\n".join(lines) + "\n"
+    return as_markdown(lambda markup: _text(report, hardware, markup), _cited(report))
 
 
-def _text(report: Report, hardware: str, markup: _Markup) -> str:
+def _text(report: Report, hardware: str, markup: Markup) -> str:
     sentences = [_training(report, hardware, markup), _energy(report, markup), _emissions(report, markup)]
     return " ".join([*sentences, *_remarks(report, markup)])
 
 
-def _training(report: Report, hardware: str, markup: _Markup) -> str:
+def _training(report: Report, hardware: str, markup: Markup) -> str:
     runs, total = report.runs, report.total
     who = "Training" if len(runs) == 1 else f"The {len(runs):,} training runs"
-    gpu_hours = f" ({_figure(total.gpu_s / 3600)} GPU-hours)" if total.gpu_s >= 360 else ""
+    gpu_hours = f" ({figure(total.gpu_s / 3600)} GPU-hours)" if total.gpu_s >= 360 else ""
     where = facts.places(runs)
     sessions = sum(run.sessions for run in runs)
     times = f" in {counted(sessions, 'session')}" if sessions > len(runs) else ""
@@ -94,27 +60,28 @@ def _training(report: Report, hardware: str, markup: _Markup) -> str:
     )
 
 
-def _energy(report: Report, markup: _Markup) -> str:
+def _energy(report: Report, markup: Markup) -> str:
     total = report.total
     value, doubt, unit = energy(total.kwh, total.uncertainty_kwh)
     parts = ""
     if total.gpu_kwh > 0 and total.cpu_kwh > 0:
         share = f"{total.gpu_kwh / total.kwh:.0%}"
         parts = f" (GPUs {share}, the rest CPUs and memory)"
-    measured = f"{total.measured_fraction:.0%} of it measured" if total.measured_fraction < 0.9995 else "all measured"
+    share = percent(total.measured_fraction)
+    measured = f"{share} of it measured" if share != "100%" else "all measured"
     ways = facts.methods(report.runs)
     how = f", from {ways}" if ways else ""
     said = markup(f"The devices drew {value} ± {doubt} {unit}{parts}, {measured} by wattloop")
     return said + markup.cite([_wattloop(report)]) + markup(f"{how}.")
 
 
-def _emissions(report: Report, markup: _Markup) -> str:
+def _emissions(report: Report, markup: Markup) -> str:
     runs, total = report.runs, report.total
     pue, found = facts.pues(runs), facts.sources(runs)
     said = ""
     if total.g_co2e_per_kwh is not None:
         mean = "a mean" if len(found) > 1 or len(runs) > 1 else "a"
-        at = f"At {mean} carbon intensity of {_figure(total.g_co2e_per_kwh)} g CO2e/kWh"
+        at = f"At {mean} carbon intensity of {figure(total.g_co2e_per_kwh)} g CO2e/kWh"
         said = markup(at) + _sources(found, markup) + markup(f" and a PUE of {pue}, this is ")
     else:
         said = markup("This is ")
@@ -131,7 +98,7 @@ def _emissions(report: Report, markup: _Markup) -> str:
     return said
 
 
-def _sources(found: Sequence[Source], markup: _Markup) -> str:
+def _sources(found: Sequence[Source], markup: Markup) -> str:
     if not found:
         return ""
     named = [
@@ -142,7 +109,7 @@ def _sources(found: Sequence[Source], markup: _Markup) -> str:
     return f" ({'; '.join(named)})"
 
 
-def _remarks(report: Report, markup: _Markup) -> list[str]:
+def _remarks(report: Report, markup: Markup) -> list[str]:
     """Return what a reader must know to judge the figures."""
     runs, total = report.runs, report.total
     remarks = []
@@ -172,10 +139,6 @@ def _remarks(report: Report, markup: _Markup) -> list[str]:
 
 def _count(runs: Sequence[RunSummary], status: str) -> int:
     return sum(run.status == status for run in runs)
-
-
-def _figure(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
 
 
 def _wattloop(report: Report) -> Citation:

@@ -33,11 +33,13 @@ class Channel(msgspec.Struct, frozen=True):
         method: How it was measured, ``counter``, ``integrated`` or ``modelled``; empty for those of other ranks, whose
             energy alone is on record.
         kwh: Its energy; None as long as the run is not over.
+        model: Product name of a GPU; empty where it is not on record.
     """
 
     name: str
     method: str
     kwh: float | None
+    model: str = ""
 
     @property
     def kind(self) -> str:
@@ -49,7 +51,17 @@ class Channel(msgspec.Struct, frozen=True):
 
 
 class LastForecast(msgspec.Struct, frozen=True):
-    """What was last expected of the whole run, with its 90 % intervals, as of the last epoch that ended."""
+    """What was last expected of the whole run, with its 90 % intervals, as of the last epoch that ended.
+
+    Attributes:
+        epoch: That epoch.
+        kwh: Energy, in kWh.
+        kwh_low: Lower end of its interval.
+        kwh_high: Upper end of it.
+        kg_co2e: Emissions in kg CO2e, gross, PUE included.
+        kg_co2e_low: Lower end of their interval.
+        kg_co2e_high: Upper end of it.
+    """
 
     epoch: int
     kwh: float
@@ -76,6 +88,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         hosts: Names of the hosts it was on.
         world_size: Ranks that measured together in the last session.
         gpus: GPUs reserved, on average over `duration_s`.
+        gpu_models: How many GPUs of each product name it had, the most of them at a time; empty where that is not on
+            record.
         sessions: Number of its last session.
         parent: The run that it branched off; empty for none.
         inherited: The part of its figures that is that run's...
@@ -121,6 +135,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...]
     world_size: int
     gpus: float
+    gpu_models: dict[str, int]
     sessions: int
     parent: str
     inherited: Totals

@@ -13,7 +13,7 @@ from rich.text import Text
 from wattloop.reports.collection import Report, Total
 from wattloop.reports.place import place
 from wattloop.reports.summary import RunSummary
-from wattloop.reports.text import counted, energy, moment
+from wattloop.reports.text import counted, energy, moment, percent
 from wattloop.units import format_co2e, format_duration, format_energy
 
 STYLES = {"finished": "green", "running": "cyan", "stopped": "yellow", "interrupted": "yellow"}
@@ -73,18 +73,17 @@ COLUMNS = (
 )
 
 
-def show(report: Report, console: Console, width: int | None = None) -> None:
+def show(report: Report, console: Console) -> None:
     """Print a table of runs, or all that is known of a single one.
 
     Args:
         report: The runs, one at least.
         console: Where to.
-        width: Columns that there are; None for as many as it takes.
     """
     if len(report.runs) == 1:
         _show_one(report.runs[0], console)
         return
-    columns, rows = _fitting(report, width)
+    columns, rows = _fitting(report, console.width)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_footer=True)
     for column, texts in zip(columns, rows, strict=True):
         table.add_column(
@@ -97,16 +96,14 @@ def show(report: Report, console: Console, width: int | None = None) -> None:
         )
     for number, run in enumerate(report.runs):
         table.add_row(*(_cell(column, texts[number], run) for column, texts in zip(columns, rows, strict=True)))
-    console.print(table, width=width or sum(_widths(columns, rows)))
+    console.print(table)
     _footnotes(report, console)
 
 
-def _fitting(report: Report, width: int | None) -> tuple[list[_Column], list[list[str]]]:
+def _fitting(report: Report, width: int) -> tuple[list[_Column], list[list[str]]]:
     texts = {column.head: [*map(column.of_run, report.runs), column.of_total(report.total)] for column in COLUMNS}
     columns = [*COLUMNS]
-    while (
-        width is not None and len(columns) > 2 and sum(_widths(columns, [texts[one.head] for one in columns])) > width
-    ):
+    while len(columns) > 2 and sum(_widths(columns, [texts[one.head] for one in columns])) > width:
         columns.remove(max(columns, key=lambda column: column.rank))
     return columns, [texts[column.head] for column in columns]
 
@@ -125,7 +122,7 @@ def _cell(column: _Column, text: str, run: RunSummary) -> Text:
 
 def _footnotes(report: Report, console: Console) -> None:
     total = report.total
-    notes = [f"{total.measured_fraction:.0%} of the energy was measured"]
+    notes = [f"{percent(total.measured_fraction)} of the energy was measured"]
     if total.lost_kwh > 0:
         notes.append(f"{format_energy(total.lost_kwh)} went into lost work")
     if total.kg_co2e_net is not None:
@@ -151,7 +148,7 @@ def _show_one(run: RunSummary, console: Console) -> None:
 def _details(run: RunSummary) -> Iterator[tuple[str, str]]:
     if run.stop_reason:
         yield "why", run.stop_reason
-    yield "energy", f"{_energy(run.kwh, run.uncertainty_kwh)}, {run.measured_fraction:.0%} measured"
+    yield "energy", f"{_energy(run.kwh, run.uncertainty_kwh)}, {percent(run.measured_fraction)} measured"
     if run.gpu_kwh and run.cpu_kwh:
         yield "", f"{format_energy(run.gpu_kwh)} GPUs, {format_energy(run.cpu_kwh)} CPUs and memory"
     if run.lost_kwh > 0:
@@ -203,7 +200,10 @@ def _machine(run: RunSummary) -> Iterator[tuple[str, str]]:
         yield "with", f"{run.framework}{ranks}{hosts}, wattloop {run.version}"
     for number, channel in enumerate(run.channels):
         used = [format_energy(channel.kwh)] if channel.kwh is not None else []
-        yield "" if number else "devices", ", ".join([channel.name, *used, *filter(None, [channel.method])])
+        yield (
+            "" if number else "devices",
+            ", ".join([channel.name, *filter(None, [channel.model]), *used, *filter(None, [channel.method])]),
+        )
     for number, (name, kwh) in enumerate(run.phases_kwh.items()):
         share = f", {kwh / run.kwh:.1%}" if run.kwh > 0 else ""
         yield "" if number else "phases", f"{name} {format_energy(kwh)}{share}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wattloop.beside import beside
+from wattloop.reports.summary import Channel
 from wattloop.units import J_PER_KWH, format_co2e, format_duration, format_energy
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         g_co2e_per_kwh: Carbon intensity, as last used.
         intensity_source: On whose word.
         pue: Power usage effectiveness of the site.
-        channels: Energy of each device in kWh, and how it was known, by its name.
+        channels: What was measured.
         journal: Path of the record; None where none is kept.
         warnings: What was not as it should be.
     """
@@ -46,7 +47,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     g_co2e_per_kwh: float | None = None
     intensity_source: str | None = None
     pue: float | None = None
-    channels: dict[str, tuple[float, str]] = {}
+    channels: Sequence[Channel] = ()
     journal: str | None = None
     warnings: Sequence[str] = ()
 
@@ -79,7 +80,10 @@ def account(
         g_co2e_per_kwh=intensity.g_co2e_per_kwh,
         intensity_source=intensity.source,
         pue=run.settings.pue,
-        channels={one.channel: (channels_j.get(one.channel, 0.0) / J_PER_KWH, one.method) for one in run.readings},
+        channels=[
+            Channel(one.channel, one.method, channels_j.get(one.channel, 0.0) / J_PER_KWH, one.model)
+            for one in run.readings
+        ],
         journal=run.journal,
     )
 
@@ -95,10 +99,12 @@ def lines(told: Account) -> list[str]:
     net = "" if told.kg_co2e_net is None else f", net {format_co2e(told.kg_co2e_net)}"
     pue = "" if told.pue in (None, 1.0) else f", PUE {told.pue:g}"
     found.append(f"wattloop: {energy}, {format_co2e(told.kg_co2e)}{net} in {took}")
-    width = max(map(len, map(_short, told.channels)))
-    for channel, (kwh, method) in told.channels.items():
+    width = max(map(len, map(_named, told.channels)))
+    for channel in told.channels:
+        kwh = channel.kwh or 0.0
         watts = kwh * J_PER_KWH / told.duration_s if told.duration_s else 0.0
-        found.append(f"  {_short(channel):{width}}  {format_energy(kwh):>9}  {watts:6.1f} W  {_METHODS[method]}")
+        how = _METHODS[channel.method]
+        found.append(f"  {_named(channel):{width}}  {format_energy(kwh):>9}  {watts:6.1f} W  {how}")
     found.append(f"  {told.g_co2e_per_kwh:.4g} g CO2e/kWh{pue}: {told.intensity_source}")
     if told.journal is not None:
         found.append(f"  record: {told.journal}")
@@ -136,8 +142,9 @@ def duration(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 9.95 else format_duration(seconds)
 
 
-def _short(channel: str) -> str:
-    return channel[:12] if channel.startswith("GPU-") else channel
+def _named(channel: Channel) -> str:
+    short = channel.name[:12] if channel.name.startswith("GPU-") else channel.name
+    return f"{short}  {channel.model}".rstrip()
 
 
 def _percent(share: float) -> str:

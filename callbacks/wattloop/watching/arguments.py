@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 PROGRAM = "wattloop watch"
+OPTIONS = ("region", "intensity", "pue", "net_share", "modelled_cpu", "log_dir")
+"""Those that are the `Run`'s."""
 USAGE = 2
 """Exit code of a mistake in the arguments."""
 EPILOG = """\
@@ -50,17 +52,17 @@ def understood(arguments: list[str]) -> Arguments:
         del found.command[0]
     if not found.command:
         refuse("there is no command to watch; write wattloop watch -- COMMAND ARGUMENTS")
-    names = ("region", "intensity", "pue", "net_share", "modelled_cpu", "log_dir")
-    given = ((name, getattr(found, name)) for name in names)
+    given = ((name, getattr(found, name)) for name in OPTIONS)
     found.options = {name: value for name, value in given if value is not None}
     if not _surely_fine(found.options):
         # Some 30 ms, which the command waits rather than run for hours under a name that was misspelt.
+        from wattloop.commands.words import as_options
         from wattloop.options import validated
 
         try:
             validated(found.options)
         except ValueError as error:
-            refuse(str(error))
+            refuse(as_options(str(error), OPTIONS))
     return found
 
 
@@ -90,15 +92,18 @@ def _surely_fine(options: dict[str, Any]) -> bool:
 
 
 def _is_known(region: str) -> bool:
-    """Tell whether a region is in the tables, to the letter, and but once."""
+    """Tell whether a region is in the tables, but for upper and lower case to the letter, and but once."""
     import csv
 
+    region = region.casefold()
     folder, found = os.path.join(os.path.dirname(__file__), os.pardir, "grid", "data"), 0
     for name in os.listdir(folder):
         if name.endswith(".csv"):
             with open(os.path.join(folder, name), encoding="utf-8", newline="") as table:
                 _, *rows = csv.reader(table)
-            found += sum(region in (code, label, *aliases.split("|")) for code, label, aliases, *_ in rows)
+            found += sum(
+                region in f"{code}|{label}|{aliases}".casefold().split("|") for code, label, aliases, *_ in rows
+            )
     return bool(region) and found == 1
 
 
