@@ -26,7 +26,6 @@ import itertools
 import json
 import logging
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,8 @@ from importlib import metadata
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from figures import save
 
 CALLS = 20_000
 REPETITIONS = 9
@@ -302,10 +303,7 @@ def main() -> None:
         found = [*life()] if part == "life" else [Row(**row) for row in in_child(part)]
         print(*map(line, found), sep="\n", flush=True)
         rows += found
-    if options.json:
-        about = {"python": platform.python_version(), "cpus": os.cpu_count(), "load": os.getloadavg()[0]}
-        about |= {name: metadata.version(name) for name in PACKAGES}
-        options.json.write_text(json.dumps({"about": about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+    save(options.json, rows, **{name: metadata.version(name) for name in PACKAGES})
 
 
 if __name__ == "__main__":

@@ -13,18 +13,19 @@ step of a busy machine is the scheduler's: hold it against that of the constant 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from figures import save
 
 from fakes.grid_server import GridServer
 from fakes.nvml import FakeNvml
@@ -126,8 +127,7 @@ def main() -> None:
                 f" {row.row_us:.0f} | {row.start_ms:.1f} | {row.finish_ms:.1f} | {row.warnings} |",
                 flush=True,
             )
-    if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    save(arguments.json, rows)
 
 
 if __name__ == "__main__":

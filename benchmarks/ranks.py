@@ -25,18 +25,19 @@ import logging
 import math
 import os
 import pickle
-import platform
 import socket
 import sys
 import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
+
+from figures import save
 
 BLOCKS = 40
 BLOCK_STEPS = 20
@@ -381,9 +382,7 @@ def main() -> None:
         for row in every[part]():
             print(line(row), flush=True)
             rows.append(row)
-    if options.json:
-        about = {"python": platform.python_version(), "cpus": os.cpu_count(), "load": os.getloadavg()[0]}
-        options.json.write_text(json.dumps({"about": about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+    save(options.json, rows)
 
 
 if __name__ == "__main__":

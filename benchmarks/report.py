@@ -13,9 +13,7 @@ a process that does nothing else. It exits with 1 where a report takes more than
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -26,6 +24,7 @@ from pathlib import Path
 from statistics import median
 
 import msgspec
+from figures import save
 
 from wattloop.footprint import Totals
 from wattloop.grid.intensity import Intensity
@@ -167,9 +166,7 @@ def main() -> int:
             rows.append({"what": what, "seconds": seconds, "peak_mb": peak_mb})
             print(f"{what:16}{min(seconds):10.2f}{median(seconds):11.2f}{peak_mb:10.0f}", flush=True)
             slow = slow or (what in WAYS and (median(seconds) > MOST_S or peak_mb > MOST_MB))
-    if options.json:
-        about = {"python": platform.python_version(), "cpus": os.cpu_count(), "size_mb": size_mb}
-        options.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    save(options.json, rows, size_mb=size_mb)
     return int(slow)
 
 

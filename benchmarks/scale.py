@@ -24,8 +24,6 @@ import ctypes
 import gc
 import json
 import logging
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -34,11 +32,13 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from figures import save
 
 REPETITIONS = 7
 LEARNING_S = 10.0
@@ -272,9 +272,7 @@ def main() -> None:
         for row in PARTS[part](*[options.seconds] if part == "share" else []):
             print(line(row), flush=True)
             rows.append(row)
-    if options.json:
-        about = {"python": platform.python_version(), "cpus": os.cpu_count(), "load": os.getloadavg()[0]}
-        options.json.write_text(json.dumps({"about": about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+    save(options.json, rows)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
+
+from figures import save
 
 from wattloop.grid.pausing import pause_and_resume
 from wattloop.grid.window import Window, flexible_start
@@ -119,8 +120,7 @@ def main() -> None:
                     f"{last.with_idle:6.2f}" + (f"  {last.violations} violations" if last.violations else ""),
                     flush=True,
                 )
-    if options.json:
-        options.json.write_text(json.dumps([asdict(each) for each in rows], indent=1))
+    save(options.json, rows)
     violations = sum(each.violations for each in rows)
     print(f"{sum(each.starts for each in rows)} starts and windows, {violations} violations")
     sys.exit(1 if violations else 0)

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import pty
 import subprocess
 import sys
@@ -27,9 +26,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+
+from figures import save
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -208,9 +209,7 @@ def main() -> None:
         for row in PARTS[part](options.repetitions):
             print(line(row), flush=True)
             rows.append(row)
-    if options.json:
-        about = {"python": platform.python_version(), "cpus": os.cpu_count(), "load": os.getloadavg()[0]}
-        options.json.write_text(json.dumps({"about": about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+    save(options.json, rows)
 
 
 if __name__ == "__main__":
