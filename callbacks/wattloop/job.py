@@ -187,18 +187,18 @@ class Job:
             log.debug("no meeting at the %s: %r", place, error)
             return False
 
-    def lead(self, place: str, *, over: bool) -> None:
+    def lead(self, place: str, *, over: bool) -> bool:
         """Keep the other ranks at a place, or let them go on, see `Ranks`; of the first rank."""
         try:
-            if self._claims is not None:
-                self.ranks.lead(f"{self._name}/{place}", over)
+            return self._claims is not None and self.ranks.lead(f"{self._name}/{place}", over)
         except Exception as error:
             self._part(error)
+            return False
 
-    def follow(self, place: str) -> str | None:
+    def follow(self, place: str, *, leave: bool = False) -> str | None:
         """Return a sign of the first rank's life, None once all are to go on, see `Ranks`; of the other ranks."""
         try:
-            return self.ranks.follow(f"{self._name}/{place}") if self._claims is not None else None
+            return self.ranks.follow(f"{self._name}/{place}", leave) if self._claims is not None else None
         except Exception as error:
             self._part(error)
             return None

@@ -53,19 +53,26 @@ class Ranks(Protocol):
         """Let no rank wait at a place, for this one will not come."""
         ...
 
-    def lead(self, place: str, over: bool) -> None:
+    def lead(self, place: str, over: bool) -> bool:
         """Keep those who `follow` at a place, or let them go on; of one rank alone, time and again.
 
         Args:
             place: The place.
             over: All are to go on.
+
+        Returns:
+            True where one of them asks that all go on.
         """
         ...
 
-    def follow(self, place: str) -> str | None:
+    def follow(self, place: str, leave: bool = False) -> str | None:
         """Return a sign of the rank that leads, which changes as long as it lives; None once all are to go on.
 
         Neither this nor `lead` waits, and no collective is open meanwhile, whose time could run out.
+
+        Args:
+            place: The place.
+            leave: Ask the rank that leads to let all go on: one that went alone would wait for the others in training.
         """
         ...
 
@@ -96,10 +103,11 @@ class SingleRank:
     def refuse(self, place: str) -> None:
         """Do nothing."""
 
-    def lead(self, place: str, over: bool) -> None:
-        """Do nothing."""
+    def lead(self, place: str, over: bool) -> bool:
+        """Return False."""
+        return False
 
-    def follow(self, place: str) -> str | None:
+    def follow(self, place: str, leave: bool = False) -> str | None:
         """Return None."""
         return None
 
@@ -150,15 +158,18 @@ class Meetings:
         """Let no rank wait at a place."""
         self._store.first(f"wattloop/{place}/verdict", "not all")
 
-    def lead(self, place: str, over: bool) -> None:
+    def lead(self, place: str, over: bool) -> bool:
         """Keep the other ranks at a place, or let them go on; see `Ranks`."""
         if over:
             self._store.first(f"wattloop/{place}/verdict", "over")
-        else:
-            self._store.count(f"wattloop/{place}/alive")
+            return False
+        self._store.count(f"wattloop/{place}/alive")
+        return self._store.found(f"wattloop/{place}/leave") is not None
 
-    def follow(self, place: str) -> str | None:
+    def follow(self, place: str, leave: bool = False) -> str | None:
         """Return a sign of the rank that leads, None once all are to go on; see `Ranks`."""
+        if leave:
+            self._store.first(f"wattloop/{place}/leave", "please")
         if self._store.found(f"wattloop/{place}/verdict") is not None:
             return None
         return self._store.found(f"wattloop/{place}/alive") or ""

@@ -60,13 +60,13 @@ class JaxRanks:
         """Let no rank wait at a place."""
         self._meetings().refuse(place)
 
-    def lead(self, place: str, over: bool) -> None:
+    def lead(self, place: str, over: bool) -> bool:
         """Keep the other ranks at a place, or let them go on."""
-        self._meetings().lead(place, over)
+        return self._meetings().lead(place, over)
 
-    def follow(self, place: str) -> str | None:
+    def follow(self, place: str, leave: bool = False) -> str | None:
         """Return a sign of the rank that leads, None once all are to go on."""
-        return self._meetings().follow(place)
+        return self._meetings().follow(place, leave)
 
     def _meetings(self) -> Meetings:
         from jax._src.distributed import global_state

@@ -19,7 +19,7 @@ FIRST_ANSWER_S = 10.0
 """How long a run that has not begun waits for a provider's first answer, in seconds."""
 POLL_S = 0.2
 """Time between two looks at whether to go on, in seconds."""
-BEAT_S = 5.0
+BEAT_S = 1.0
 """Time between two signs of life of the rank that leads, in seconds."""
 LEADER_LOST_S = 600.0
 """How long the other ranks do without one, in seconds: it may be writing a checkpoint."""
@@ -95,7 +95,7 @@ class Vigil:
         """Wait until it is time to go on.
 
         Args:
-            leave: Asked several times a second: whether to go on whatever the grid.
+            leave: Asked several times a second: whether all are to go on whatever the grid.
 
         Returns:
             Why the run goes on, in words.
@@ -111,17 +111,19 @@ class Vigil:
     def _lead(self, place: str, leave: Callable[[], bool]) -> str:
         waiting, job = self._waiting, self._job
         waiting.hold(True)
-        beat_s = 0.0
+        beat_s, asked = 0.0, False
         try:
             while True:
-                if leave():
+                if time.monotonic() >= beat_s:
+                    asked = job.lead(place, over=False)
+                    beat_s = time.monotonic() + BEAT_S
+                if self._parted:
+                    return "the ranks have lost each other"
+                if asked or leave():
                     return "it is not to wait any longer"
                 verdict = waiting.look(self._needs())
                 if not verdict.wait:
                     return verdict.why
-                if time.monotonic() >= beat_s:
-                    job.lead(place, over=False)
-                    beat_s = time.monotonic() + BEAT_S
                 time.sleep(POLL_S)
         finally:
             # Whatever ends it, an exception too: nobody is left behind.
@@ -129,14 +131,13 @@ class Vigil:
             self.go_on()
 
     def _follow(self, place: str, leave: Callable[[], bool]) -> str:
-        sign, seen_s = "", time.monotonic()
-        while (latest := self._job.follow(place)) is not None:
+        sign, seen_s, asked = "", time.monotonic(), False
+        while (latest := self._job.follow(place, leave=asked)) is not None:
             if latest != sign:
                 sign, seen_s = latest, time.monotonic()
             elif time.monotonic() - seen_s > self._leader_lost_s:
                 log.warning("rank 0 has not been heard of for %g s: this rank waits no longer", self._leader_lost_s)
                 break
-            if leave():
-                break
+            asked = asked or leave()
             time.sleep(POLL_S)
         return ""

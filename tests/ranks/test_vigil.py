@@ -69,15 +69,25 @@ def test_when_the_first_one_is_interrupted_nobody_is_left_behind() -> None:
         staying.result(PATIENCE_S)
 
 
-def test_one_that_is_to_end_leaves_and_the_others_stay() -> None:
-    grid = Grid(DIRTY)
-    first, second = vigils(grid, 2)
+def test_when_one_is_to_go_on_all_do_since_it_would_wait_for_them_in_training() -> None:
+    vigils_ = vigils(Grid(DIRTY), 3)
+    with ThreadPoolExecutor(3) as threads:
+        staying = [threads.submit(vigil.stay, lambda rank=rank: rank == 1) for rank, vigil in enumerate(vigils_)]
+        assert staying[0].result(PATIENCE_S) == "it is not to wait any longer"
+        for one in staying[1:]:
+            one.result(PATIENCE_S)
+
+
+def test_the_first_one_does_not_wait_for_itself_alone_when_it_has_lost_the_others() -> None:
+    first, _ = vigils(Grid(DIRTY), 2)
+
+    class Lost:
+        def count(self, key: str) -> int:
+            raise ConnectionError("the store is gone")
+
+    first._job.ranks.shared.store = Lost()  # as when the process that kept it has ended
     with ThreadPoolExecutor(1) as threads:
-        staying = threads.submit(first.stay, never)
-        second.stay(lambda: True)
-        assert not staying.done()
-        grid.value = CLEAN
-        staying.result(PATIENCE_S)
+        assert threads.submit(first.stay, never).result(PATIENCE_S) == "the ranks have lost each other"
 
 
 def test_the_others_do_not_wait_for_ever_for_a_first_rank_that_died(caplog: pytest.LogCaptureFixture) -> None:

@@ -68,8 +68,8 @@ class ThreadRanks:
     def refuse(self, place: str) -> None:
         pass
 
-    def lead(self, place: str, over: bool) -> None:
-        Meetings(self.shared.store, self.world_size).lead(place, over)
+    def lead(self, place: str, over: bool) -> bool:
+        return Meetings(self.shared.store, self.world_size).lead(place, over)
 
-    def follow(self, place: str) -> str | None:
-        return Meetings(self.shared.store, self.world_size).follow(place)
+    def follow(self, place: str, leave: bool = False) -> str | None:
+        return Meetings(self.shared.store, self.world_size).follow(place, leave)
