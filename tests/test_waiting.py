@@ -20,6 +20,7 @@ from wattloop.grid import IntensitySeries, NotKnown
 from wattloop.grid.intensity import ConstantIntensity, Intensity
 from wattloop.grid.nowait import NoWait
 from wattloop.options import validated
+from wattloop.vigil import batch_job_ends_s
 from wattloop.waiting import Needs, Verdict, Waiting
 
 MIDNIGHT = datetime(2025, 1, 20, tzinfo=UTC)
@@ -56,10 +57,10 @@ class Grid:
 class World:
     """A clock that is set by hand, and a run in it."""
 
-    def __init__(self, grid: Any, hour: float = 0.0, **policy: Any) -> None:
+    def __init__(self, grid: Any, hour: float = 0.0, ends_s: float = math.inf, **policy: Any) -> None:
         self.s = hour * HOUR_S
         self.grid = grid
-        self.waiting = Waiting(CleanHours(**policy), NoWait(grid), self.now, lambda: self.s)
+        self.waiting = Waiting(CleanHours(**policy), NoWait(grid), self.now, lambda: self.s, ends_s)
 
     def now(self) -> datetime:
         return MIDNIGHT + timedelta(seconds=self.s)
@@ -211,9 +212,85 @@ def test_all_pauses_together_are_no_longer_than_the_longest_wait() -> None:
 
 
 def test_a_time_limit_leaves_no_more_than_the_run_does_not_need() -> None:
-    assert World(Grid(DAY), below=250).look(spare_s=4 * HOUR_S, job_s=HOUR_S).wait
-    assert not World(Grid(DAY), below=250).look(spare_s=2 * HOUR_S, job_s=HOUR_S).wait
-    assert World(Grid(DAY), below=250).look(spare_s=0.0).why == "the time limit leaves none to wait"
+    assert World(Grid(DAY), below=250).look(left_s=5 * HOUR_S, job_s=HOUR_S).wait
+    assert not World(Grid(DAY), below=250).look(left_s=3 * HOUR_S, job_s=HOUR_S).wait
+    verdict = World(Grid(DAY), below=250).look(left_s=HOUR_S, job_s=HOUR_S)
+    assert verdict == Verdict(False, "the time limit leaves none to wait")
+
+
+def test_under_a_time_limit_the_length_of_the_run_has_to_be_known(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(Grid(DAY), below=250)
+    for _ in range(2):
+        assert world.look(left_s=10 * HOUR_S) == Verdict(False, "how long the run takes is not known")
+        world.s += 1.0
+    assert len(caplog.records) == 1 and "job_hours" in caplog.text
+    assert World(Grid(DAY), below=250, job_hours=1.0).look(left_s=10 * HOUR_S).wait
+
+
+def test_the_end_of_the_batch_job_is_a_time_limit_and_makes_no_wait_longer() -> None:
+    midnight_s = MIDNIGHT.timestamp()
+    for spare_hours in (2.9, 3.1):
+        ends_s = midnight_s + (5.0 + spare_hours) * HOUR_S
+        world = World(Grid(DAY), below=250, job_hours=5.0, ends_s=ends_s)
+        assert world.look().wait is (spare_hours > 3.0)  # it is clean three hours from now
+    grid = Grid([400] * 100, looks_ahead=False)
+    world = World(grid, below=250, job_hours=5.0, max_wait_hours=1.0, ends_s=midnight_s + 9 * HOUR_S)
+    world.waiting.hold(True)
+    assert world.to(0.9).look().wait
+    assert world.to(1.1).look() == Verdict(False, "the longest wait, 1 h, is over")
+
+
+@pytest.mark.parametrize(
+    ("told", "ends_s"),
+    [({"SLURM_JOB_END_TIME": "1764100000"}, 1764100000.0)]
+    + [({"SLURM_JOB_END_TIME": bad}, math.inf) for bad in ("", "0", "-5", "soon", "nan", "4294967295e999")]
+    + [({}, math.inf)],
+)
+def test_when_the_batch_job_ends_is_known_from_slurm(told: dict[str, str], ends_s: float) -> None:
+    assert batch_job_ends_s(told) == ends_s
+
+
+def test_a_deadline_is_that_of_the_whole_run_and_not_of_its_last_session() -> None:
+    world = World(Grid([400] * 100, looks_ahead=False), below=250, deadline_hours=10)
+    assert world.look(job_s=2 * HOUR_S, trained_s=5 * HOUR_S, waited_s=2 * HOUR_S).wait
+    world = World(world.grid, below=250, deadline_hours=10)
+    verdict = world.look(job_s=2 * HOUR_S, trained_s=6 * HOUR_S, waited_s=2 * HOUR_S)
+    assert verdict == Verdict(False, "the time left to the deadline is needed")
+
+
+def test_the_longest_wait_ends_though_no_instrument_answers() -> None:
+    world = World(Grid([400] * 100, looks_ahead=False), below=250, max_wait_hours=2, shortest_minutes=0)
+    world.waiting.hold(True)
+    assert world.to(1.5).look(waited_s=0.0).wait
+    world.waiting.hold(False)
+    assert world.to(2.0).look(waited_s=0.0).wait
+    world.waiting.hold(True)
+    assert world.to(2.4).look(waited_s=0.0).wait
+    assert world.to(2.6).look(waited_s=0.0) == Verdict(False, "the longest wait, 2 h, is over")
+
+
+def test_a_deadline_ends_a_wait_when_the_run_turns_out_to_be_longer() -> None:
+    world = World(Grid([400] * 100, looks_ahead=False), below=250, deadline_hours=10)
+    world.waiting.hold(True)
+    assert world.to(1.0).look(job_s=5 * HOUR_S).wait
+    assert world.to(2.0).look(job_s=9 * HOUR_S) == Verdict(False, "the time left to the deadline is needed")
+
+
+@pytest.mark.parametrize("lie", [math.nan, -5.0, 1e9, "many", None])
+def test_a_value_that_no_grid_has_is_not_known(lie: Any) -> None:
+    world = World(Grid([lie] * 10), below=250)
+    assert not world.look().wait
+    world.waiting.hold(True)
+    assert world.to(0.4).look() == Verdict(True, "carbon intensity is not known")
+    assert not world.to(0.6).look().wait
+
+
+def test_an_answer_that_is_none_is_not_known() -> None:
+    class Odd(Grid):
+        def at(self, time: datetime) -> Any:
+            return 400.0
+
+    assert not World(Odd(DAY), below=250).look().wait
 
 
 def test_a_limit_is_waited_for_until_the_rest_is_needed_for_the_deadline() -> None:

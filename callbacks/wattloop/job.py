@@ -93,6 +93,11 @@ class Job:
         log.warning("rank %d has lost the others, and counts alone from here: %r", self.ranks.rank, error)
 
     @property
+    def pause(self) -> float:
+        """What the first rank wants of all, see `Share`, as of the last exchange; nothing where they have parted."""
+        return self.agreed.pause if self.together else 0.0
+
+    @property
     def together(self) -> bool:
         """There are other ranks, and they are heard of."""
         return self._claims is not None

@@ -284,7 +284,7 @@ class Run:
             self._pause(pause)
             return over
         stop = job.exchange(footprint, self._ledger, self._seen_steps, over, self.settings.budget, pause)
-        self._pause(job.agreed.pause)
+        self._pause(job.pause)
         if job.together:
             self._forecaster.observe(job.step, job.agreed.phases_j, footprint.phases_s)
             self._check_budget(agreed=True)
@@ -295,6 +295,8 @@ class Run:
         done = self.total_steps is not None and self.steps_done >= self.total_steps
         if wish > TRAIN and not done:
             self.should_wait, self.wait_is_long = True, wish > PAUSE
+            # At an epoch's end, too: all stop at the next step, whichever rows are due where.
+            self._progress.hurry()
 
     def wait_to_begin(self, leave: Callable[[], bool] = lambda: False) -> None:
         """Wait for cleaner electricity before the first step, if the run is to; all ranks must ask.
@@ -358,14 +360,15 @@ class Run:
         """Return what the run still needs, for those who decide whether it waits."""
         length, totals, total_s = self._progress.length(), self.totals, self.settings.total_time_s
         by_steps = self._forecaster.remaining(msgspec.structs.replace(length, time_left_s=None))
-        job_s = by_steps.duration_s.value if by_steps is not None else None
+        job_s = by_steps.duration_s.high if by_steps is not None else None
         left_s = length.time_left_s if total_s is None else max(0.0, total_s - totals.duration_s)
-        spare_s = math.inf if left_s is None else left_s - (left_s if job_s is None else job_s)
         footprint = self._footprint
         powers = [] if footprint is None else [footprint.power_in(phase) for phase in (WAIT, "train")]
         known = len(powers) == 2 and all(powers)
         idle = min(powers[0] / powers[1], 1.0) if known else None
-        return Needs(totals.duration_s - totals.waited_s, totals.waited_s, job_s, spare_s, idle)
+        return Needs(
+            totals.duration_s - totals.waited_s, totals.waited_s, job_s, math.inf if left_s is None else left_s, idle
+        )
 
     def agree_on_epoch(self, steps: int | None) -> None:
         """Find out how many steps of the epoch that begins all ranks will do, where they may differ; all must ask.

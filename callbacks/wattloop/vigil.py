@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from wattloop.clean_hours import CleanHours
 from wattloop.grid.nowait import NoWait
@@ -46,7 +48,7 @@ class Vigil:
         needs: Callable[[], Needs],
         leader_lost_s: float = LEADER_LOST_S,
     ) -> None:
-        self._waiting = Waiting(policy, grid)
+        self._waiting = Waiting(policy, grid, ends_s=batch_job_ends_s(os.environ))
         self._job, self._needs, self._leader_lost_s = job, needs, leader_lost_s
         self._leads = job.ranks.rank == 0
         self._pauses = 0
@@ -141,3 +143,16 @@ class Vigil:
             asked = asked or leave()
             time.sleep(POLL_S)
         return ""
+
+
+def batch_job_ends_s(environment: Mapping[str, str]) -> float:
+    """Return when the batch job of this process ends, in seconds since 1970; infinite where that is not known.
+
+    Args:
+        environment: Its environment, into which SLURM puts ``SLURM_JOB_END_TIME`` (from 22.05 on).
+    """
+    try:
+        ends_s = float(environment.get("SLURM_JOB_END_TIME", ""))
+    except ValueError:
+        return math.inf
+    return ends_s if ends_s > 0.0 else math.inf

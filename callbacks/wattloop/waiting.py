@@ -36,15 +36,15 @@ class Needs(msgspec.Struct, frozen=True):
     Attributes:
         trained_s: How long it has been doing anything but wait, in seconds.
         waited_s: How long it has waited, in seconds.
-        job_s: How long it will still train, in seconds; None as long as nobody knows.
-        spare_s: How much later than without waiting it may end by its framework's limit, in seconds.
+        job_s: How long it will still train, at most, in seconds; None as long as nobody knows.
+        left_s: How long it may still take, waits included, by a limit of its framework or of the user, in seconds.
         idle: Power while it waits as a share of its power in training (0-1); None as long as that is not known.
     """
 
     trained_s: float = 0.0
     waited_s: float = 0.0
     job_s: float | None = None
-    spare_s: float = math.inf
+    left_s: float = math.inf
     idle: float | None = None
 
 
@@ -64,6 +64,7 @@ class Waiting:
         grid: Where the carbon intensity comes from.
         now: Wall-clock time, aware.
         clock: Monotonic time, in seconds.
+        ends_s: When the machine is taken away, in seconds since 1970.
 
     Attributes:
         verdict: The last one.
@@ -76,15 +77,17 @@ class Waiting:
         grid: NoWait,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = time.monotonic,
+        ends_s: float = math.inf,
     ) -> None:
         self.policy = policy
         self.verdict = Verdict(False)
         self.held = False
-        self._grid, self._now, self._clock = grid, now, clock
+        self._grid, self._now, self._clock, self._ends_s = grid, now, clock, ends_s
         self._began_s = clock()
         self._known_s = self._resumed_s = self._due_s = -math.inf
+        self._held_s = self._waited_s = 0.0
         self._lock = threading.Lock()
-        self._blind_said = False
+        self._said: set[str] = set()
 
     @property
     def due(self) -> bool:
@@ -97,8 +100,10 @@ class Waiting:
             self._due_s, now_s = -math.inf, self._clock()
             if held:
                 self._known_s = now_s
+                self._held_s = self._held_s if self.held else now_s
             elif self.held:
                 self._resumed_s = now_s
+                self._waited_s += now_s - self._held_s
                 self.verdict = Verdict(False)
             self.held = held
 
@@ -109,8 +114,10 @@ class Waiting:
 
     @property
     def knows(self) -> bool:
-        """The carbon intensity is known now."""
-        return self._grid.known(self._now()) is not None
+        """The carbon intensity is known now; what is expected, too, if it is to be at all."""
+        now = self._now()
+        self._window(now, DAY_S)
+        return self._grid.known(now) is not None and self._grid.has_looked_ahead
 
     def is_long(self, verdict: Verdict) -> bool:
         """Tell whether a wait may take so long that a checkpoint is worth it."""
@@ -149,28 +156,33 @@ class Waiting:
         job_s = needs.job_s
         if job_s is None and policy.job_hours is not None:
             job_s = max(0.0, 3600.0 * policy.job_hours - needs.trained_s)
-        spare_s, limit = needs.spare_s, "the time limit leaves none to wait"
-        if spare_s >= (left_s := 3600.0 * policy.max_wait_hours - needs.waited_s):
-            spare_s, limit = left_s, f"the longest wait, {policy.max_wait_hours:g} h, is over"
+        now_s = self._clock()
+        left_s, limit = min(needs.left_s, self._ends_s - now.timestamp()), "the time limit leaves none to wait"
         if policy.deadline_hours is not None:
-            if job_s is None:
-                return Verdict(False, "how long the run takes is not known")
-            left_s = 3600.0 * policy.deadline_hours - (self._clock() - self._began_s) - job_s
-            if left_s <= spare_s:
-                spare_s, limit = left_s, "the time left to the deadline is needed"
+            gone_s = max(now_s - self._began_s, needs.trained_s + needs.waited_s)
+            if (deadline_s := 3600.0 * policy.deadline_hours - gone_s) <= left_s:
+                left_s, limit = deadline_s, "the time left to the deadline is needed"
+        if left_s < math.inf and job_s is None:
+            self._say("how long the run takes is not known yet, so it does not wait; give CleanHours(job_hours=...)")
+            return Verdict(False, "how long the run takes is not known")
+        spare_s = left_s - (job_s or 0.0)
+        # The instruments may be silent, and what they know of the time with them.
+        waited_s = max(needs.waited_s, self._waited_s + (now_s - self._held_s if self.held else 0.0))
+        if (left_s := 3600.0 * policy.max_wait_hours - waited_s) < spare_s:
+            spare_s, limit = left_s, f"the longest wait, {policy.max_wait_hours:g} h, is over"
         if spare_s <= 0.0:
             return Verdict(False, limit)
-        self._due_s = self._clock() + min(LOOK_S, spare_s)
+        self._due_s = now_s + min(LOOK_S, spare_s)
         shortest_s = 0.0 if self.held else 60.0 * policy.shortest_minutes
         if not self.held:
-            if self._clock() - self._resumed_s < shortest_s:
+            if now_s - self._resumed_s < shortest_s:
                 return Verdict(False, "it went on a moment ago")
             if job_s is not None and job_s <= shortest_s:
                 return Verdict(False, "it is nearly done")
         by_plan = policy.below is None and policy.percentile is None
         window = self._window(now, job_s + spare_s if by_plan and job_s is not None else DAY_S)
         if window is not None:
-            self._due_s = min(self._due_s, self._clock() + window.edges[1])
+            self._due_s = min(self._due_s, now_s + window.edges[1])
         if by_plan:
             return self._by_plan(now, intensity, window, job_s or 0.0, needs.idle, shortest_s)
         return self._by_limit(now, intensity, window, spare_s, shortest_s)
@@ -222,10 +234,13 @@ class Waiting:
         return Verdict(True, f"{value}, and cleaner hours are forecast before the deadline", until)
 
     def _no_forecast(self, option: str) -> Verdict:
-        if not self._blind_said:
-            self._blind_said = True
-            log.warning("there is no forecast of carbon intensity, by which %s= goes: the run does not wait", option)
+        self._say(f"there is no forecast of carbon intensity, by which {option}= goes: the run does not wait")
         return Verdict(False, "there is no forecast")
+
+    def _say(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            log.warning(line)
 
     def _window(self, now: datetime, length_s: float) -> Window | None:
         """Return what the source expects, None where it does not say, or says what no grid has."""

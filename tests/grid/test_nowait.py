@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -136,8 +136,23 @@ def test_its_forecast_comes_when_it_comes() -> None:
     slow = Ahead()
     slow.free.clear()
     source = NoWait(slow)
-    assert source.forecast(NOW, NOW) is None
+    later = NOW + timedelta(hours=1)
+    assert source.forecast(NOW, later) is None
     assert asked.wait(PATIENCE_OF_TESTS_S)
-    assert source.forecast(NOW, NOW) is None
+    assert source.forecast(NOW, later) is None
     slow.free.set()
-    until(lambda: source.forecast(NOW, NOW) == ((NOW, Intensity(5.0, "a test")),))
+    until(lambda: source.forecast(NOW, later) == [(NOW, Intensity(5.0, "a test"))])
+
+
+def test_each_who_asks_is_told_as_far_as_he_looks_whoever_asked_before() -> None:
+    class Ahead(Source):
+        def forecast(self, start: datetime, end: datetime) -> list[tuple[datetime, Intensity]]:
+            hours = [start + timedelta(hours=hour) for hour in range(1000)]
+            return [(hour, Intensity(100.0, "a test")) for hour in hours if hour < end]
+
+    source = NoWait(Ahead())
+    for _ in range(3):
+        until(lambda: len(source.forecast(NOW, NOW + timedelta(hours=1)) or ()) == 1)
+        until(lambda: len(source.forecast(NOW, NOW + timedelta(hours=24)) or ()) == 24)
+        assert len(source.forecast(NOW, NOW + timedelta(hours=1)) or ()) == 1
+        assert len(source.forecast(NOW, NOW + timedelta(hours=48)) or ()) == 48

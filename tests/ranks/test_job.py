@@ -42,10 +42,17 @@ class Rank:
         readings = tuple(Reading(name, "gpu", joules, "counter", 0.0) for name, joules in energy_j.items())
         self.session.take(Snapshot(time_s, readings))
 
-    def exchange(self, step: int = 0, before_j: float = 0.0, stop: bool = False, budget: Budget | None = None) -> bool:
+    def exchange(
+        self,
+        step: int = 0,
+        before_j: float = 0.0,
+        stop: bool = False,
+        budget: Budget | None = None,
+        pause: float = 0.0,
+    ) -> bool:
         if before_j:
             self.ledger.recover(Totals(gpu_j=before_j), 0.0, lost=True)
-        return self.job.exchange(self.session, self.ledger, step, stop, budget)
+        return self.job.exchange(self.session, self.ledger, step, stop, budget, pause)
 
 
 def together(world_size: int, act: Callable[[Rank], Any]) -> tuple[list[Any], list[tuple[str, Any]]]:
@@ -297,6 +304,24 @@ def test_a_collective_that_fails_leaves_the_rank_alone(caplog: pytest.LogCapture
         f"rank {rank} has lost the others, and counts alone from here: RuntimeError('connection reset')"
         for rank in range(2)
     ]
+
+
+def test_ranks_that_have_parted_have_agreed_on_no_pause() -> None:
+    class Breaking(ThreadRanks):
+        def sum(self, values: Sequence[float]) -> list[float]:
+            if broken:
+                raise RuntimeError("connection reset")
+            return super().sum(values)
+
+    broken: list[bool] = []
+    shared = ThreadRanks.Shared(2)
+    with ThreadPoolExecutor(2) as threads:
+        ranks = [*threads.map(Rank, [Breaking(rank, 2, shared) for rank in range(2)])]
+        [*threads.map(lambda rank: rank.exchange(pause=2.0), ranks)]
+        assert [rank.job.pause for rank in ranks] == [2.0, 2.0]
+        broken.append(True)
+        [*threads.map(Rank.exchange, ranks)]
+    assert [rank.job.pause for rank in ranks] == [0.0, 0.0]
 
 
 def parted(before_j: float = 0.0) -> Rank:

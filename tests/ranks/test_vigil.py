@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from fakes.grid import CLEAN, DIRTY, Grid
 from ranks.threads import ThreadRanks
 from wattloop import CleanHours
+from wattloop.grid.intensity import Intensity
 from wattloop.grid.nowait import NoWait
 from wattloop.job import Job
-from wattloop.vigil import LONG_PAUSE, PAUSE, TRAIN, Vigil
+from wattloop.vigil import FIRST_ANSWER_S, LONG_PAUSE, PAUSE, TRAIN, Vigil
 from wattloop.waiting import Needs
 
 PATIENCE_S = 20.0
 
 
-def vigils(grid: Grid, world: int, leader_lost_s: float = 600.0, **policy: float) -> list[Vigil]:
+def vigils(grid: Any, world: int, leader_lost_s: float = 600.0, **policy: Any) -> list[Vigil]:
     shared = ThreadRanks.Shared(world)
     clean = CleanHours(**{"below": 250.0, "shortest_minutes": 0.0, **policy})
     with ThreadPoolExecutor(world) as threads:
@@ -108,3 +112,47 @@ def test_each_pause_is_one_of_its_own() -> None:
             threading.Timer(0.3, lambda: setattr(grid, "value", CLEAN)).start()
             assert staying[0].result(PATIENCE_S) == "100 gCO2e/kWh"
             staying[1].result(PATIENCE_S)
+
+
+class Slow:
+    """A source that takes a moment for each answer, as one on the network does."""
+
+    def at(self, time_: datetime) -> Intensity:
+        time.sleep(0.1)
+        return Intensity(300.0, "a test")
+
+    def forecast(self, start: datetime, end: datetime) -> list[tuple[datetime, Intensity]]:
+        time.sleep(0.3)
+        hours = [start + timedelta(hours=hour) for hour in range(200)]
+        return [(at, Intensity(300.0 if hour < 1 else 50.0, "a test")) for hour, at in enumerate(hours) if at < end]
+
+
+@pytest.fixture
+def asked_in_background() -> Iterator[None]:
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "wattloop-grid":
+            thread.join(PATIENCE_S)
+
+
+@pytest.mark.usefixtures("asked_in_background")
+@pytest.mark.parametrize("policy", [{"below": None, "percentile": 30.0}, {"below": None, "deadline_hours": 48.0}])
+def test_the_first_step_waits_for_the_first_forecast_of_a_slow_source(
+    policy: dict[str, float], caplog: pytest.LogCaptureFixture
+) -> None:
+    (alone,) = vigils(Slow(), 1, job_hours=1.0, **policy)
+    alone.look_first()
+    assert alone.wish == LONG_PAUSE and not caplog.records
+
+
+@pytest.mark.usefixtures("asked_in_background")
+def test_a_slow_source_that_cannot_look_ahead_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    class Blind(Slow):
+        def forecast(self, start: datetime, end: datetime) -> list[tuple[datetime, Intensity]]:
+            raise NotImplementedError
+
+    (alone,) = vigils(Blind(), 1, below=None, percentile=30.0)
+    begin_s = time.monotonic()
+    alone.look_first()
+    assert alone.wish == TRAIN and time.monotonic() - begin_s < FIRST_ANSWER_S
+    assert "there is no forecast" in caplog.text

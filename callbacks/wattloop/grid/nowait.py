@@ -6,12 +6,12 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import inf
 from time import monotonic
 
 from wattloop.grid import background
-from wattloop.grid.intensity import CarbonIntensity, Intensity, NotKnown
+from wattloop.grid.intensity import CarbonIntensity, Intensity, NotKnown, is_possible
 
 log = logging.getLogger("wattloop")
 
@@ -20,6 +20,9 @@ PATIENCE_S = 0.02
 
 FRESH_S = 60.0
 """How long an answer may be taken for what the source says now, in seconds: one that hangs says nothing."""
+
+AHEAD = timedelta(days=7)
+"""How far a source that may block is asked to look."""
 
 LINGER_S = 2.0
 """How long the thread waits for the next question, in seconds: a sampler asks every second."""
@@ -44,6 +47,7 @@ class NoWait:
         self._answer: Intensity | BaseException | None = None
         self._answered_s = -inf
         self._ahead: Series | None = None
+        self._looked_ahead = False
         self._asking: set[tuple[int, str]] = set()
         self._slow = False
         self._said = False
@@ -79,7 +83,9 @@ class NoWait:
         except Exception:
             return None
         silent = not self._instant and monotonic() - self._answered_s > FRESH_S
-        return None if answer is None or answer.stale or silent else answer
+        if silent or not isinstance(answer, Intensity) or answer.stale or not is_possible(answer.g_co2e_per_kwh):
+            return None
+        return answer
 
     def forecast(self, start: datetime, end: datetime) -> Series | None:
         """Return what the source expects of a period; of one that may block, what it said when last asked.
@@ -90,8 +96,14 @@ class NoWait:
         """
         if self._instant:
             return self._source.forecast(start, end)
-        self._submit("forecast", lambda: self._look_ahead(start, end))
-        return self._ahead
+        # Those who ask look differently far, and each of them is told what another's question brought.
+        self._submit("forecast", lambda: self._look_ahead(start, max(end, start + AHEAD)))
+        return None if self._ahead is None else [point for point in self._ahead if point[0] < end]
+
+    @property
+    def has_looked_ahead(self) -> bool:
+        """A source that may block has answered what it expects, once at least, if only that it cannot say."""
+        return self._instant or self._looked_ahead
 
     def close(self) -> None:
         """Say what was used, if the source never came to answer; nobody asks it any more."""
@@ -159,3 +171,4 @@ class NoWait:
             self._ahead = self._source.forecast(start, end)
         except Exception:
             self._ahead = None
+        self._looked_ahead = True
