@@ -200,8 +200,8 @@ class Job:
             self._part(error)
             return False
 
-    def follow(self, place: str, *, leave: bool = False) -> str | None:
-        """Return a sign of the first rank's life, None once all are to go on, see `Ranks`; of the other ranks."""
+    def follow(self, place: str, *, leave: bool = False) -> int | None:
+        """Return how often the first rank gave a sign, None once all are to go on, see `Ranks`; of the other ranks."""
         try:
             return self.ranks.follow(f"{self._name}/{place}", leave) if self._claims is not None else None
         except Exception as error:

@@ -44,6 +44,7 @@ class Progress:
         self._given_steps, self._given_epochs = total_steps, total_epochs
         self._total_steps, self._total_epochs = total_steps, total_epochs
         self._steps_per_epoch: float | None = None
+        self._total_is_guess = False
         self._whole_epoch = True
         self._ends_s = math.inf
         self.epoch_first_step = 0
@@ -90,16 +91,16 @@ class Progress:
     ) -> None:
         """Take what a framework says of the run's length; None where it does not know."""
         self._ends_s = math.inf if time_left_s is None else time.monotonic() + time_left_s
-        self._total_steps = self._given_steps or total_steps
+        self._total_steps, self._total_is_guess = self._given_steps or total_steps, False
         self._total_epochs = self._given_epochs or total_epochs
         self._steps_per_epoch = steps_per_epoch or self._steps_per_epoch
 
     def expect_epoch(self, steps: int) -> None:
-        """Take the length of the epoch that begins; a run of unknown length is taken to be that epoch."""
+        """Take the length of the epoch that begins; a run of unknown length is taken to end with that epoch."""
         if self._total_epochs is not None:
             self._steps_per_epoch = steps
-        elif self._total_steps is None:
-            self._total_steps = steps
+        elif self._total_steps is None or self._total_is_guess:
+            self._total_steps, self._total_is_guess = self.steps_done + steps, True
 
     def epoch_end(self) -> None:
         """End an epoch; where nobody said how long epochs are, the first one tells."""

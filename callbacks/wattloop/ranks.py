@@ -65,8 +65,8 @@ class Ranks(Protocol):
         """
         ...
 
-    def follow(self, place: str, leave: bool = False) -> str | None:
-        """Return a sign of the rank that leads, which changes as long as it lives; None once all are to go on.
+    def follow(self, place: str, leave: bool = False) -> int | None:
+        """Return how often the rank that leads has given a sign of its life; None once all are to go on.
 
         Neither this nor `lead` waits, and no collective is open meanwhile, whose time could run out.
 
@@ -107,7 +107,7 @@ class SingleRank:
         """Return False."""
         return False
 
-    def follow(self, place: str, leave: bool = False) -> str | None:
+    def follow(self, place: str, leave: bool = False) -> int | None:
         """Return None."""
         return None
 
@@ -166,13 +166,13 @@ class Meetings:
         self._store.count(f"wattloop/{place}/alive")
         return self._store.found(f"wattloop/{place}/leave") is not None
 
-    def follow(self, place: str, leave: bool = False) -> str | None:
-        """Return a sign of the rank that leads, None once all are to go on; see `Ranks`."""
+    def follow(self, place: str, leave: bool = False) -> int | None:
+        """Return how often the rank that leads gave a sign, None once all are to go on; see `Ranks`."""
         if leave:
             self._store.first(f"wattloop/{place}/leave", "please")
         if self._store.found(f"wattloop/{place}/verdict") is not None:
             return None
-        return self._store.found(f"wattloop/{place}/alive") or ""
+        return int(self._store.found(f"wattloop/{place}/alive") or 0)
 
 
 def detect(engine: Engine | None) -> Ranks:

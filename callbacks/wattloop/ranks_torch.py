@@ -66,8 +66,8 @@ class TorchRanks:
         """Keep the other ranks at a place, or let them go on."""
         return self._meetings().lead(place, over)
 
-    def follow(self, place: str, leave: bool = False) -> str | None:
-        """Return a sign of the rank that leads, None once all are to go on."""
+    def follow(self, place: str, leave: bool = False) -> int | None:
+        """Return how often the rank that leads gave a sign, None once all are to go on."""
         return self._meetings().follow(place, leave)
 
     def _meetings(self) -> Meetings:

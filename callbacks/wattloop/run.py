@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Unpack
@@ -17,6 +16,7 @@ from wattloop.forecast import Forecast, forecast
 from wattloop.forecaster import Forecaster
 from wattloop.grid.intensity import Intensity
 from wattloop.guard import BudgetGuard
+from wattloop.interlude import begins, ends
 from wattloop.job import Job
 from wattloop.ledger import Ledger, new_run_id
 from wattloop.meters.base import Reading
@@ -30,7 +30,7 @@ from wattloop.session import Session
 from wattloop.state import understood
 from wattloop.units import J_PER_KWH, format_co2e, format_duration, format_energy
 from wattloop.vigil import PAUSE, TRAIN, Vigil
-from wattloop.waiting import Needs
+from wattloop.waiting import Needs, needs
 
 log = logging.getLogger("wattloop")
 
@@ -326,49 +326,29 @@ class Run:
         self.should_wait = False
         if session is None or vigil is None:
             return
-        verdict, first = vigil.verdict, self._job.ranks.rank == 0
-        if first:
-            until = f"; to go on at {verdict.until.astimezone():%a %H:%M %Z} by the forecast" if verdict.until else ""
-            log.warning("training waits at step %d: %s%s", self.steps_done, verdict.why, until)
-            if session.recorder is not None:
-                session.recorder.pause(self.steps_done, verdict.why, verdict.until)
+        speaks = self._job.ranks.rank == 0
 
         def to_leave() -> bool:
             session.mind_silence()
             session.footprint.mark()
-            return self._guard.over is not None or leave()
+            return self.should_stop or self._guard.over is not None or leave()
 
+        if speaks:
+            begins(session.recorder, self.steps_done, vigil.verdict)
         with self.phase(WAIT):
             before = self.totals
-            why = vigil.stay(to_leave)
-        if first:
-            spent = self.totals - before
-            drew = f"{format_energy(spent.kwh)}, {format_co2e(spent.kg_co2e)}"
-            log.warning(
-                "training goes on at step %d after %s: %s (the wait took %s)",
-                self.steps_done,
-                format_duration(spent.duration_s),
-                why,
-                drew,
-            )
-            if session.recorder is not None:
-                session.recorder.resume(self.steps_done, why, spent)
+            why = vigil.stay(to_leave, self.check_stop)
+        self.should_wait = False
+        if speaks:
+            ends(session.recorder, self.steps_done, why, self.totals - before)
         if self._job.ranks.world_size == 1:
             self.check_stop()
 
     def _needs(self) -> Needs:
-        """Return what the run still needs, for those who decide whether it waits."""
-        length, totals, total_s = self._progress.length(), self.totals, self.settings.total_time_s
-        by_steps = self._forecaster.remaining(msgspec.structs.replace(length, time_left_s=None))
-        job_s = by_steps.duration_s.high if by_steps is not None else None
-        left_s = length.time_left_s if total_s is None else max(0.0, total_s - totals.duration_s)
-        footprint = self._footprint
-        powers = [] if footprint is None else [footprint.power_in(phase) for phase in (WAIT, "train")]
-        known = len(powers) == 2 and all(powers)
-        idle = min(powers[0] / powers[1], 1.0) if known else None
-        return Needs(
-            totals.duration_s - totals.waited_s, totals.waited_s, job_s, math.inf if left_s is None else left_s, idle
-        )
+        length = self._progress.length()
+        if (total_s := self.settings.total_time_s) is not None:
+            length = msgspec.structs.replace(length, time_left_s=max(0.0, total_s - self.totals.duration_s))
+        return needs(length, self._forecaster, self.totals, self._footprint)
 
     def agree_on_epoch(self, steps: int | None) -> None:
         """Find out how many steps of the epoch that begins all ranks will do, where they may differ; all must ask.

@@ -23,6 +23,8 @@ POLL_S = 0.2
 """Time between two looks at whether to go on, in seconds."""
 BEAT_S = 1.0
 """Time between two signs of life of the rank that leads, in seconds."""
+AGREE_BEATS = 10
+"""Signs of life between two moments at which all ranks add up what the wait has taken."""
 LEADER_LOST_S = 600.0
 """How long the other ranks do without one, in seconds: it may be writing a checkpoint."""
 
@@ -30,7 +32,9 @@ LEADER_LOST_S = 600.0
 class Vigil:
     """Waits with all ranks of a job: the first one looks at the grid and decides, the others follow.
 
-    No collective is open while they wait, so that no engine's time-out runs; they meet in the job's store.
+    No collective is open while they wait, so that no engine's time-out runs; they meet in the job's store. From there
+    they come, every few seconds, to a collective that takes a moment: so a budget that is spent by all of them together
+    ends the wait, the record has what all of them draw, and a rank that is gone is noticed.
 
     Args:
         policy: What the user calls clean, and how long to wait for it.
@@ -93,32 +97,35 @@ class Vigil:
         """Whether to wait and why, of the first rank."""
         return self._waiting.verdict
 
-    def stay(self, leave: Callable[[], bool]) -> str:
+    def stay(self, leave: Callable[[], bool], agree: Callable[[], object] = lambda: None) -> str:
         """Wait until it is time to go on.
 
         Args:
             leave: Asked several times a second: whether all are to go on whatever the grid.
+            agree: Called every few seconds, on all ranks as often: adds up what they have spent.
 
         Returns:
             Why the run goes on, in words.
         """
         self._pauses += 1
         place = f"pause {self._pauses}"
-        return self._lead(place, leave) if self._leads else self._follow(place, leave)
+        return self._lead(place, leave, agree) if self._leads else self._follow(place, leave, agree)
 
     def go_on(self) -> None:
         """Hear that nobody waits any more."""
         self._waiting.hold(False)
 
-    def _lead(self, place: str, leave: Callable[[], bool]) -> str:
+    def _lead(self, place: str, leave: Callable[[], bool], agree: Callable[[], object]) -> str:
         waiting, job = self._waiting, self._job
         waiting.hold(True)
-        beat_s, asked = 0.0, False
+        beats, beat_s, asked = 0, 0.0, False
         try:
             while True:
                 if time.monotonic() >= beat_s:
                     asked = job.lead(place, over=False)
-                    beat_s = time.monotonic() + BEAT_S
+                    beats, beat_s = beats + 1, time.monotonic() + BEAT_S
+                    if job.together and beats % AGREE_BEATS == 0:
+                        agree()
                 if self._parted:
                     return "the ranks have lost each other"
                 if asked or leave():
@@ -132,11 +139,14 @@ class Vigil:
             job.lead(place, over=True)
             self.go_on()
 
-    def _follow(self, place: str, leave: Callable[[], bool]) -> str:
-        sign, seen_s, asked = "", time.monotonic(), False
+    def _follow(self, place: str, leave: Callable[[], bool], agree: Callable[[], object]) -> str:
+        sign, seen_s, agreed, asked = 0, time.monotonic(), 0, False
         while (latest := self._job.follow(place, leave=asked)) is not None:
             if latest != sign:
                 sign, seen_s = latest, time.monotonic()
+                if sign // AGREE_BEATS > agreed:
+                    agreed = sign // AGREE_BEATS
+                    agree()
             elif time.monotonic() - seen_s > self._leader_lost_s:
                 log.warning("rank 0 has not been heard of for %g s: this rank waits no longer", self._leader_lost_s)
                 break

@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from wattloop.clean_hours import CleanHours
+from wattloop.footprint import WAIT, Footprint, Totals
+from wattloop.forecaster import Forecaster, Length
 from wattloop.grid.intensity import Intensity, is_possible
 from wattloop.grid.nowait import NoWait
 from wattloop.grid.standby import stand_by
@@ -46,6 +48,26 @@ class Needs(msgspec.Struct, frozen=True):
     job_s: float | None = None
     left_s: float = math.inf
     idle: float | None = None
+
+
+def needs(length: Length, forecaster: Forecaster, totals: Totals, footprint: Footprint | None) -> Needs:
+    """Return what a run still needs, by its own forecast; its high end, as nobody wants to miss a deadline.
+
+    Args:
+        length: How long the run is.
+        forecaster: What its steps have cost so far.
+        totals: What it has spent.
+        footprint: The session's; None for none.
+    """
+    by_steps = forecaster.remaining(msgspec.structs.replace(length, time_left_s=None))
+    idle_w, train_w = (0.0 if footprint is None else footprint.power_in(phase) for phase in (WAIT, "train"))
+    return Needs(
+        trained_s=totals.duration_s - totals.waited_s,
+        waited_s=totals.waited_s,
+        job_s=by_steps.duration_s.high if by_steps is not None else None,
+        left_s=length.time_left_s if length.time_left_s is not None else math.inf,
+        idle=min(idle_w / train_w, 1.0) if idle_w and train_w else None,
+    )
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 
 import wattloop
 from contract.test_contract import Load
+from fakes.grid import CLEAN, DIRTY, Grid
 from fakes.nvml import FakeNvml
-from wattloop import Budget
+from wattloop import Budget, CleanHours
 
 J_PER_KWH = 3.6e6
 
@@ -24,6 +26,48 @@ def test_a_loop_of_any_shape_can_ask_whether_to_stop(fake_nvml: FakeNvml) -> Non
             run.step()
             steps += 1
     assert 10 < steps < 1000
+
+
+def test_a_loop_that_says_nothing_of_its_epochs_waits_in_later_ones_too(fake_nvml: FakeNvml) -> None:
+    grid = Grid(CLEAN)
+    waits = CleanHours(below=250, shortest_minutes=0)
+    with wattloop.track(intensity=grid, wait=waits, interval_s=0.02) as run:
+        for epoch in range(2):
+            for step in run.steps(range(50)):
+                time.sleep(0.01)
+                if (epoch, step) == (1, 10):
+                    grid.dirty_for(1.5)
+    assert run.steps_done == 100 and run.totals.waited_s > 0.5
+
+
+def test_breaking_off_in_the_step_after_which_it_would_wait_waits_for_nothing(fake_nvml: FakeNvml) -> None:
+    grid = Grid(CLEAN)
+    with wattloop.track(intensity=grid, wait=CleanHours(below=250, shortest_minutes=0), interval_s=0.02) as run:
+        for step in run.steps(range(1000)):
+            time.sleep(0.01)
+            if step == 10:
+                grid.value = DIRTY
+                time.sleep(0.5)
+                break
+    assert run.steps_done == 10 and run.totals.waited_s == 0.0
+
+
+def test_a_loop_of_any_shape_can_ask_whether_to_wait(fake_nvml: FakeNvml) -> None:
+    grid, waited_at = Grid(DIRTY), []
+    with wattloop.track(intensity=grid, wait=CleanHours(below=250, shortest_minutes=0), interval_s=0.02) as run:
+        threading.Timer(1.0, lambda: setattr(grid, "value", CLEAN)).start()
+        run.wait_to_begin()
+        assert run.totals.waited_s > 0.5 and not run.should_wait
+        for step in range(200):
+            time.sleep(0.005)
+            if step == 50:
+                grid.dirty_for(1.0)
+            if run.step() and run.should_wait:
+                waited_at.append(step)
+                run.wait()
+                assert not run.should_wait
+    assert len(waited_at) == 1 and 50 <= waited_at[0] < 150
+    assert run.totals.waited_s > 1.0
 
 
 def test_the_logger_is_any_callable(fake_nvml: FakeNvml) -> None:

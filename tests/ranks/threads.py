@@ -71,5 +71,5 @@ class ThreadRanks:
     def lead(self, place: str, over: bool) -> bool:
         return Meetings(self.shared.store, self.world_size).lead(place, over)
 
-    def follow(self, place: str, leave: bool = False) -> str | None:
+    def follow(self, place: str, leave: bool = False) -> int | None:
         return Meetings(self.shared.store, self.world_size).follow(place, leave)
