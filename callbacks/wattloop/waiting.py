@@ -26,6 +26,8 @@ IDLE = 0.2
 """Power of a run that waits, as a share of its power in training, as long as none of the two has been seen."""
 LOOK_S = 30.0
 """Longest time between two looks at the grid, in seconds."""
+LOOK_HELD_S = 5.0
+"""The same while the run waits, where that costs no more than a hundredth of the time."""
 SOON_S = 1.0
 """The same where it is not the grid that decides, in seconds."""
 COSTLY = 1000.0
@@ -162,8 +164,11 @@ class Waiting:
                     self.verdict = self._judge(now, intensity, needs)
                 else:
                     self.verdict = self._blind(began_s)
-                if not self.held:
-                    self._due_s = max(self._due_s, began_s + COSTLY * (self._clock() - began_s))
+                took_s = self._clock() - began_s
+                if self.held:
+                    self._due_s = min(self._due_s, began_s + max(LOOK_HELD_S, 100.0 * took_s))
+                else:
+                    self._due_s = max(self._due_s, began_s + COSTLY * took_s)
             return self.verdict
 
     def _blind(self, now_s: float) -> Verdict:
