@@ -38,7 +38,7 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
     Rows go to every logger of the trainer: at ``log_every_n_steps``, and at the end of each epoch through
     ``self.log``, so that ``EarlyStopping(monitor="emissions/kg_co2e")`` and ``ModelCheckpoint(monitor=...)`` see them
     wherever they stand in the list. A budget stop saves ``checkpoints/budget-step=<n>.ckpt`` in the log folder, a long
-    pause for cleaner electricity ``checkpoints/pause-step=<n>.ckpt``.
+    pause for cleaner electricity ``checkpoints/pause-step=<n>.ckpt``, of which the last one is kept.
 
     Args:
         **options: See `wattloop.options.RunOptions`. The keys logged are those of `wattloop.rows.row`.
@@ -58,6 +58,7 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
         """Begin to measure, so that what comes before the first step counts too."""
         if stage == "fit":
             self._stopping = False
+            self._paused_at: str | None = None
             self._folder = trainer.log_dir
             self.run.start(
                 framework="lightning", log_dir=self._folder, log_every_n_steps=trainer.log_every_n_steps or None
@@ -74,10 +75,14 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
         total_steps = _total_batches(trainer)
         total_epochs = trainer.max_epochs if (trainer.max_epochs or 0) > 0 else None
         self.run.know(
-            step=trainer.fit_loop.epoch_loop.total_batch_idx + 1, total_steps=total_steps, total_epochs=total_epochs
+            step=trainer.fit_loop.epoch_loop.total_batch_idx + 1,
+            total_steps=total_steps,
+            total_epochs=total_epochs,
+            # One that stands before us has begun, and a wait takes from its time.
+            time_left_s=_time_left_s(trainer.callbacks[: trainer.callbacks.index(self)]),
         )
         self.run.wait_to_begin(lambda: trainer.received_sigterm)
-        self.run.expect(total_steps, total_epochs, time_left_s=_time_left_s(trainer))
+        self.run.expect(total_steps, total_epochs, time_left_s=_time_left_s(trainer.callbacks))
         self.run.enter_phase("train")
         budget, fit_loop = self.run.settings.budget, trainer.fit_loop
         if budget is not None and budget.on_exceed == "stop" and (fit_loop.min_epochs or fit_loop.min_steps):
@@ -99,7 +104,7 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
             return
         if self.run.should_wait and not self._stopping:
             if self.run.wait_is_long:
-                self._saved(trainer, "pause")
+                self._save_before_pause(trainer)
             self.run.wait(lambda: trainer.received_sigterm)
         if self.run.should_stop and not self._stopping:
             self._stopping = trainer.should_stop = True
@@ -151,6 +156,16 @@ class EmissionsCallback(Adapter, *_bases()):  # type: ignore[misc]
         for logger in trainer.loggers:
             logger.log_metrics(row, step=step)
 
+    def _save_before_pause(self, trainer: pl.Trainer) -> None:
+        """Save, and remove what was saved before the pause before: a long run has many."""
+        path, last = self._saved(trainer, "pause"), self._paused_at
+        if path is not None and last is not None and path != last:
+            try:
+                trainer.strategy.remove_checkpoint(last)
+            except Exception as error:
+                log.warning("the checkpoint %s could not be removed: %r", last, error)
+        self._paused_at = path or last
+
     def _saved(self, trainer: pl.Trainer, why: str) -> str | None:
         path = os.path.join(self._folder or "", "checkpoints", f"{why}-step={trainer.global_step}.ckpt")
         try:
@@ -169,9 +184,9 @@ def _validates_every_epoch(trainer: pl.Trainer) -> bool:
     return bool(trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1)
 
 
-def _time_left_s(trainer: pl.Trainer) -> float | None:
+def _time_left_s(callbacks: list[Any]) -> float | None:
     """Return what `max_time` leaves, None without one."""
-    timers = [callback for callback in trainer.callbacks if any(c.__name__ == "Timer" for c in type(callback).__mro__)]
+    timers = [callback for callback in callbacks if any(c.__name__ == "Timer" for c in type(callback).__mro__)]
     return min((left_s for timer in timers if (left_s := timer.time_remaining()) is not None), default=None)
 
 

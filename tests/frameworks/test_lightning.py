@@ -330,3 +330,42 @@ def test_a_process_that_is_to_end_does_not_go_on_waiting(front: Lightning, fake_
     ender.join()
     assert "SIGTERM" in type(ended.value).__name__ or isinstance(ended.value, SystemExit)
     callback.run.finish()
+
+
+def test_a_timer_that_has_begun_already_leaves_its_time_to_training(
+    front: Lightning, fake_nvml: FakeNvml, tmp_path: Path
+) -> None:
+    wait = CleanHours(below=250, max_wait_hours=4.0 / 3600)
+    callback = EmissionsCallback(intensity=Grid(DIRTY, looks_ahead=False), wait=wait, interval_s=0.05)
+    timer = pl.callbacks.Timer(duration={"seconds": 3})
+    trainer = fit(front, tmp_path, max_epochs=3, callbacks=[timer, callback])
+    assert trainer.global_step == 18 and callback.run.totals.waited_s == 0.0
+
+
+def test_the_checkpoint_before_the_last_pause_is_kept_and_training_goes_on_from_it(
+    front: Lightning, fake_nvml: FakeNvml, tmp_path: Path
+) -> None:
+    grid, steps = Grid(CLEAN), [0]
+
+    def work() -> None:
+        time.sleep(0.01)
+        steps[0] += 1
+        if steps[0] in (30, 130):
+            grid.dirty_for(1.0)
+
+    options = {"intensity": grid, "wait": CleanHours(below=250, shortest_minutes=0), "interval_s": 0.05}
+    callback = EmissionsCallback(**options)
+    more = {"max_epochs": 2, "accumulate_grad_batches": 4}
+    trainer = fit(front, tmp_path, batches=120, work=work, callbacks=[callback], **more)
+    assert trainer.global_step == 60 and steps[0] == 240
+    (path,) = tmp_path.rglob("pause-step=*.ckpt")
+    saved_at = int(path.stem.partition("=")[2])
+    assert 32 <= saved_at < 60
+
+    again, resumed = EmissionsCallback(**options), front.trainer(tmp_path, callbacks=[], **more)
+    resumed.callbacks.insert(0, again)
+    steps[0] = 1000
+    resumed.fit(front.model(work), front.loader(120), ckpt_path=path)
+    # It paused where gradients had been applied: no batch is trained twice, and none left out.
+    assert resumed.global_step == 60 and steps[0] - 1000 == 240 - 4 * saved_at
+    assert again.run.steps_done == 240
