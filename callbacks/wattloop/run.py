@@ -338,11 +338,11 @@ class Run:
         with self.phase(WAIT):
             before = self.totals
             why = vigil.stay(to_leave, self.check_stop)
+        # All go on now: they add up what it took before that is told.
+        self.check_stop()
         self.should_wait = False
         if speaks:
             ends(session.recorder, self.steps_done, why, self.totals - before)
-        if self._job.ranks.world_size == 1:
-            self.check_stop()
 
     def _needs(self) -> Needs:
         length = self._progress.length()

@@ -48,4 +48,6 @@ def test_all_ranks_wait_at_the_same_steps_without_a_collective_running_out(job: 
         assert rank["waited_s"] > 2 * COLLECTIVE_S
         assert rank["saved"] == [middle]
     # Both ranks' devices drew power while they waited, and the one record tells of both.
+    for resume in resumes:
+        assert resume.spent.energy_j == pytest.approx(WATTS * resume.spent.waited_s, rel=0.1)
     assert end.phases_j["wait"] == pytest.approx(WATTS * end.totals.waited_s, rel=0.1)
