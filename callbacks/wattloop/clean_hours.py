@@ -21,10 +21,11 @@ class CleanHours(msgspec.Struct, frozen=True, kw_only=True):
         below: Run while carbon intensity is at most this, in g CO2e/kWh (> 0).
         percentile: Run while it is among the cleanest so many per cent (0-100) of the coming 24 hours, as far as the
             forecast goes.
-        deadline_hours: Be done within so many hours of the start (> 0). Alone: run at the hours of the coming ones that
-            together emit least, idle draw included, by the exact plan for the forecasts of the grid and of the run.
-        job_hours: How long the run takes without waiting, in hours (> 0): a deadline needs to know it, and before the
-            first steps nothing else tells.
+        deadline_hours: Be done within so many hours of the start (> 0), earlier sessions included. Alone: run at
+            the hours of the coming ones that together emit least, idle draw included, by the exact plan for the
+            forecasts of the grid and of the run.
+        job_hours: How long the run takes without waiting, in hours (> 0): a deadline and a time limit need to know it,
+            and before the first steps nothing else tells.
         hysteresis: A run that trains pauses only where intensity is this share above the limit (>= 0).
         shortest_minutes: Shortest pause that is worth one, by the forecast, and shortest time between two, in minutes
             (>= 0).
