@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -51,3 +54,33 @@ def test_all_ranks_wait_at_the_same_steps_without_a_collective_running_out(job: 
     for resume in resumes:
         assert resume.spent.energy_j == pytest.approx(WATTS * resume.spent.waited_s, rel=0.1)
     assert end.phases_j["wait"] == pytest.approx(WATTS * end.totals.waited_s, rel=0.1)
+
+
+def test_processes_of_jax_wait_at_the_same_steps_and_add_up_what_they_draw_meanwhile(tmp_path: Path) -> None:
+    for package in ("jax", "keras"):
+        pytest.importorskip(package)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    worker = str(Path(__file__).with_name("jax_waiting_worker.py"))
+    with contextlib.ExitStack() as stack:
+        started = []
+        for rank in range(WORLD):
+            command = [sys.executable, worker, str(rank), str(WORLD), address, str(tmp_path)]
+            env = environment({"KERAS_BACKEND": "jax"})
+            started.append(stack.enter_context(Started(command, env, tmp_path / f"output{rank}")))
+        for one in started:
+            one.finish()
+    (path,) = tmp_path.glob("wattloop-*.jsonl")
+    records = [*journal.read(path)]
+    start, middle = (record.step for record in records if isinstance(record, journal.Pause))
+    assert start == 0 < middle
+    for record in records:
+        if isinstance(record, journal.Resume):
+            assert record.spent.energy_j == pytest.approx(WATTS * record.spent.waited_s, rel=0.1)
+    for rank in told(tmp_path, WORLD):
+        assert rank["steps"] == len(rank["step_ends_s"])
+        gaps_s = [after - before for before, after in pairwise(rank["step_ends_s"])]
+        longest = max(range(len(gaps_s)), key=gaps_s.__getitem__)
+        # Keras tells this callback, which took the front of the list, of a step before it tells the one that watches.
+        assert longest + 2 == middle and gaps_s[longest] > 1.0

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from fakes.grid import CLEAN, DIRTY, Grid
-from ranks.worker import CONFIG, RANK, WORLD, gpus, options
+from ranks.worker import CONFIG, RANK, gpus, leave, options
 from wattloop import Budget, CleanHours, track
 
 COLLECTIVE_S = 5.0
@@ -79,8 +79,7 @@ def main() -> None:
         told = CASES[case](folder)
     (folder / f"rank{RANK}.json").write_text(json.dumps(told))
     dist.barrier()
-    dist.destroy_process_group()
-    assert WORLD == 2
+    leave()
 
 
 if __name__ == "__main__":
