@@ -54,3 +54,17 @@ def format_co2e(kg: float) -> str:
         ('4.2 g CO2e', '0.32 mg CO2e', '1.53 t CO2e')
     """
     return _scaled(kg, ((1e3, "t CO2e"), (1.0, "kg CO2e"), (1e-3, "g CO2e"), (1e-6, "mg CO2e")))
+
+
+def format_share(fraction: float) -> str:
+    """Write a share, of which only a whole one is all.
+
+    Args:
+        fraction: The share, 0 to 1.
+
+    Example:
+        >>> format_share(1.0), format_share(0.9998), format_share(0.8)
+        ('100%', '99.9%', '80%')
+    """
+    # Sums of shares are whole but for rounding.
+    return "100%" if fraction > 1.0 - 1e-9 else f"{min(100 * fraction, 99.9):.3g}%"

@@ -15,8 +15,7 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from wattloop.reports import facts
 from wattloop.reports.collection import Report
-from wattloop.reports.text import percent
-from wattloop.units import G_PER_KG
+from wattloop.units import G_PER_KG, format_share
 
 KEY = "co2_eq_emissions"
 BOM = "\ufeff"
@@ -32,7 +31,7 @@ def block(report: Report, hardware: str = "", training_type: str = "") -> dict[s
     """
     runs, total = report.runs, report.total
     versions = " and ".join(sorted({run.version for run in runs} - {""}))
-    source = [f"wattloop {versions}".strip(), f"{percent(total.measured_fraction)} of the energy measured"]
+    source = [f"wattloop {versions}".strip(), f"{format_share(total.measured_fraction)} of the energy measured"]
     if total.g_co2e_per_kwh is not None:
         kinds = {"average": "", "marginal": ", marginal"}
         named = facts.listed([f"{found.name}{kinds[found.kind]}" for found in facts.sources(runs)])

@@ -14,8 +14,8 @@ from wattloop.reports.citations import Citation
 from wattloop.reports.collection import Report
 from wattloop.reports.markup import Markup, as_latex, as_markdown
 from wattloop.reports.summary import RunSummary, Source
-from wattloop.reports.text import counted, energy, figure, percent
-from wattloop.units import format_co2e, format_duration
+from wattloop.reports.text import counted, energy, figure
+from wattloop.units import format_co2e, format_duration, format_share
 
 
 def latex_statement(report: Report, hardware: str = "") -> str:
@@ -67,7 +67,7 @@ def _energy(report: Report, markup: Markup) -> str:
     if total.gpu_kwh > 0 and total.cpu_kwh > 0:
         share = f"{total.gpu_kwh / total.kwh:.0%}"
         parts = f" (GPUs {share}, the rest CPUs and memory)"
-    share = percent(total.measured_fraction)
+    share = format_share(total.measured_fraction)
     measured = f"{share} of it measured" if share != "100%" else "all measured"
     ways = facts.methods(report.runs)
     how = f", from {ways}" if ways else ""

@@ -13,8 +13,8 @@ from rich.text import Text
 from wattloop.reports.collection import Report, Total
 from wattloop.reports.place import place
 from wattloop.reports.summary import RunSummary
-from wattloop.reports.text import counted, energy, moment, percent
-from wattloop.units import format_co2e, format_duration, format_energy
+from wattloop.reports.text import counted, energy, moment
+from wattloop.units import format_co2e, format_duration, format_energy, format_share
 
 STYLES = {"finished": "green", "running": "cyan", "stopped": "yellow", "interrupted": "yellow"}
 OTHER_STYLE = "red"
@@ -122,7 +122,7 @@ def _cell(column: _Column, text: str, run: RunSummary) -> Text:
 
 def _footnotes(report: Report, console: Console) -> None:
     total = report.total
-    notes = [f"{percent(total.measured_fraction)} of the energy was measured"]
+    notes = [f"{format_share(total.measured_fraction)} of the energy was measured"]
     if total.lost_kwh > 0:
         notes.append(f"{format_energy(total.lost_kwh)} went into lost work")
     if total.kg_co2e_net is not None:
@@ -148,7 +148,7 @@ def _show_one(run: RunSummary, console: Console) -> None:
 def _details(run: RunSummary) -> Iterator[tuple[str, str]]:
     if run.stop_reason:
         yield "why", run.stop_reason
-    yield "energy", f"{_energy(run.kwh, run.uncertainty_kwh)}, {percent(run.measured_fraction)} measured"
+    yield "energy", f"{_energy(run.kwh, run.uncertainty_kwh)}, {format_share(run.measured_fraction)} measured"
     if run.gpu_kwh and run.cpu_kwh:
         yield "", f"{format_energy(run.gpu_kwh)} GPUs, {format_energy(run.cpu_kwh)} CPUs and memory"
     if run.lost_kwh > 0:

@@ -151,20 +151,6 @@ def figure(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
 
 
-def percent(fraction: float) -> str:
-    """Write a share, of which only a whole one is all.
-
-    Args:
-        fraction: The share, 0 to 1.
-
-    Example:
-        >>> percent(1.0), percent(0.9998), percent(0.8)
-        ('100%', '99.9%', '80%')
-    """
-    # Sums of shares are whole but for rounding.
-    return "100%" if fraction > 1.0 - 1e-9 else f"{min(100 * fraction, 99.9):.3g}%"
-
-
 def moment(time: datetime) -> str:
     """Write a moment in the user's zone, and say which that is.
 

@@ -10,7 +10,7 @@ import msgspec
 
 from wattloop.beside import beside
 from wattloop.reports.summary import Channel
-from wattloop.units import J_PER_KWH, format_co2e, format_duration, format_energy
+from wattloop.units import J_PER_KWH, format_co2e, format_duration, format_energy, format_share
 
 if TYPE_CHECKING:
     from wattloop.run import Run
@@ -95,7 +95,7 @@ def lines(told: Account) -> list[str]:
     if told.kwh is None or told.kg_co2e is None:
         return [*found, f"wattloop: {took}, over before anything was measured"]
     measured, doubt = told.measured_fraction or 0.0, told.uncertainty_kwh or 0.0
-    energy = f"{format_energy(told.kwh)} ± {format_energy(doubt)}, {_percent(measured)} measured"
+    energy = f"{format_energy(told.kwh)} ± {format_energy(doubt)}, {format_share(measured)} measured"
     net = "" if told.kg_co2e_net is None else f", net {format_co2e(told.kg_co2e_net)}"
     pue = "" if told.pue in (None, 1.0) else f", PUE {told.pue:g}"
     found.append(f"wattloop: {energy}, {format_co2e(told.kg_co2e)}{net} in {took}")
@@ -145,7 +145,3 @@ def duration(seconds: float) -> str:
 def _named(channel: Channel) -> str:
     short = channel.name[:12] if channel.name.startswith("GPU-") else channel.name
     return f"{short}  {channel.model}".rstrip()
-
-
-def _percent(share: float) -> str:
-    return "100 %" if share == 1.0 else f"{min(100 * share, 99.9):.3g} %"
