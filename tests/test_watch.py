@@ -434,7 +434,7 @@ def test_what_was_used_is_told_on_stderr() -> None:
     done = watched("--region", "FR", "--pue", "1.5", "--net-share", "0.5", "--", "sleep", "1")
     first, gpu, grid = done.stderr.decode().splitlines()
     assert re.fullmatch(
-        r"wattloop: \d+ J ± [\d.]+ J, [\d.]+ % measured, [\d.]+ mg CO2e, net [\d.]+ mg CO2e in 1 s", first
+        r"wattloop: \d+ J ± [\d.]+ J, [\d.]+% measured, [\d.]+ mg CO2e, net [\d.]+ mg CO2e in 1 s", first
     )
     assert re.fullmatch(r"  GPU-a0b1c200  NVIDIA H100 80GB HBM3 +\d+ J +\d+\.\d W  by its energy counter", gpu)
     assert grid.startswith("  44.18 g CO2e/kWh, PUE 1.5: France 2024: Ember")
