@@ -67,6 +67,7 @@ def write_journal(
     hosts: Sequence[str] = ("node-7",),
     net_share: float = 0.0,
     embodied: Embodied | None = None,
+    models: Sequence[str] = (),
 ) -> Path:
     """Write the journal of a run, killed `until_s` seconds after its start.
 
@@ -87,12 +88,14 @@ def write_journal(
         hosts: On which it runs.
         net_share: Share of clean energy.
         embodied: By what embodied emissions are told.
+        models: Product names of its GPUs, given out in turn.
     """
     journal = Journal(folder, name)
     forecaster, length = Forecaster(), Length(steps=(planned or run.epochs) * run.epoch_steps)
     kg, border, ticked_s, phase, before = 0.0, Totals(), -math.inf, "startup", Seen(0.0, 0, 0.0, {}, {})
     channels = {f"GPU-{index:08x}-0000-0000-0000-000000000000": "counter" for index in range(gpus)}
     channels = channels or {"cpu:0": "counter"}
+    named = {name: models[at % len(models)] for at, name in enumerate(channels) if gpus} if models else None
     journal.put(
         Start(
             time=begin,
@@ -150,6 +153,7 @@ def write_journal(
                     g_co2e_per_kwh=g,
                     uncertainty_kwh=0.004 * totals.kwh,
                     channels=channels if said is None else None,
+                    models=named if said is None else None,
                     intensity=one if changed else None,
                 )
             )

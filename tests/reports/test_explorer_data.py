@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fakes.records import BEGIN, made, write_journal
 from wattloop.footprint import Totals
+from wattloop.grid.intensity import Intensity
 from wattloop.grid.series import IntensitySeries
 from wattloop.journal import End, Start, Tick
 from wattloop.loop import track
@@ -21,7 +22,7 @@ from wattloop.reports.explorer import page, write
 from wattloop.reports.explorer.bins import Point, binned
 from wattloop.reports.explorer.data import RunData, shown
 from wattloop.reports.explorer.hours import from_runs, from_series
-from wattloop.reports.explorer.page import _json_in_html, _shortened
+from wattloop.reports.explorer.page import _json_in_html, _shortened, rows_each
 from wattloop.reports.runs import summarize
 
 J_PER_KWH = 3.6e6
@@ -265,6 +266,81 @@ def test_a_page_without_a_run_says_so(tmp_path: Path) -> None:
 
 def test_a_page_is_small(journal: Path) -> None:
     assert len(page([journal]).encode()) < 6e6
+
+
+@pytest.mark.parametrize("count", [300, 1000])
+def test_a_page_of_many_runs_is_small_and_keeps_their_totals(tmp_path: Path, count: int) -> None:
+    seed = write_journal(tmp_path, made(epochs=100, steps=20), "seed", tick_s=15.0, models=("NVIDIA H100 80GB HBM3",))
+    end, text = lines(seed)[-1], seed.read_text()
+    seed.unlink()
+    for i in range(count):
+        name = f"20260115T093044-{i:06d}"
+        (tmp_path / f"wattloop-{name}.jsonl").write_text(text.replace('"run_id":"seed"', f'"run_id":"{name}"', 1))
+    html = page([tmp_path])
+    assert len(html.encode()) < 6e6
+    assert f"page of {count} runs stays small" in html
+    data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
+    assert len(data["runs"]) == count
+    for run in data["runs"]:
+        assert sum(run["bins"]["kwh"]) == pytest.approx(end["totals"]["gpu_j"] / J_PER_KWH, rel=1e-7)
+        assert sum(run["epochs"]["count"]) == 100
+
+
+@pytest.mark.parametrize("count", [1, 10, 100, 300, 1000])
+def test_points_are_shared_out_among_runs(count: int) -> None:
+    bins, epochs = rows_each(count)
+    assert bins * count <= 12_000 and epochs <= bins
+    assert (bins, epochs) == (1500, 1000) or bins == min(1500, 12_000 // count)
+
+
+@pytest.mark.parametrize(
+    ("models", "named", "device"),
+    [
+        ((), "", ""),
+        (("NVIDIA A100-SXM4-80GB",), "8 x NVIDIA A100-SXM4-80GB", "A100 SXM4"),
+        (("A GPU that nobody knows",), "8 x A GPU that nobody knows", ""),
+        (("NVIDIA A100-SXM4-80GB", "NVIDIA A100-SXM4-40GB"), "", "A100 SXM4"),
+        (("NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3"), "", ""),
+        (("NVIDIA A100-SXM4-80GB", "A GPU that nobody knows"), "", ""),
+    ],
+)
+def test_the_gpus_are_named_as_on_record(tmp_path: Path, models: tuple[str, ...], named: str, device: str) -> None:
+    run, _ = load(write_journal(tmp_path, made(epochs=1), models=models))
+    assert run is not None
+    named = named or " and ".join(f"{8 // len(models)} x {model}" for model in models)
+    assert (run.gpus_named, run.device) == (named, device)
+
+
+@pytest.mark.parametrize(
+    ("source", "bases"),
+    [
+        ("a table", ()),
+        ("Electricity Maps v3, DE, life-cycle, average", ("life-cycle",)),
+        ("GB Carbon Intensity, national, direct, average", ("direct",)),
+        ("France 2024: Ember, CC BY 4.0 (life-cycle, production-based, average)", ("life-cycle",)),
+        ("Texas 2023: US EPA (public domain) (direct, production-based, average)", ("direct",)),
+        ("Quebec 2024: x (mixed (fuel shares x one: fossil direct, others life-cycle), average)", ("mixed",)),
+    ],
+)
+def test_what_the_intensity_counts_is_read_from_its_source(tmp_path: Path, source: str, bases: tuple[str, ...]) -> None:
+    run, _ = load(write_journal(tmp_path, made(epochs=1), source=source))
+    assert run is not None and run.bases == bases
+
+
+def test_a_run_may_be_priced_on_several_bases(tmp_path: Path) -> None:
+    ticks = [
+        Tick(
+            time=BEGIN + timedelta(seconds=10 * i),
+            step=i,
+            phase="train",
+            totals=Totals(gpu_j=1000.0 * i, kg_co2e=0.01 * i, duration_s=10.0 * i),
+            g_co2e_per_kwh=50.0,
+            intensity=Intensity(50.0, source, "average"),
+        )
+        for i, source in enumerate(["a (direct, average)", "unsaid", "b (life-cycle, average)"], 1)
+    ]
+    run, _ = load(write_lines(tmp_path / "wattloop-bases.jsonl", start(), *ticks))
+    assert run is not None and {*run.bases} == {"direct", "life-cycle"}
 
 
 def test_text_of_a_record_is_data_and_nothing_else(tmp_path: Path) -> None:

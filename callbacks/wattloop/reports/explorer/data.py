@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import msgspec
 
+from wattloop.hardware import resolve
 from wattloop.reports.explorer.bins import Bins
 from wattloop.reports.explorer.curves import Curves, Epochs, Session, Wait, curves
+from wattloop.reports.facts import listed
 from wattloop.reports.summary import RunSummary
 from wattloop.units import G_PER_KG
 
 SOURCES = 3
 """Sources of intensity that are named; a live one may name every hour apart."""
+BASES = ("life-cycle", "direct", "mixed", "operational")
+"""First words of what carbon intensity counts, in the tables of regions and in sources."""
+_BASIS = re.compile(rf"(?:\(|, )({'|'.join(BASES)})(?=[ ,)])")
 WHOLE = 1e-6
 """Relative difference up to which parts make a whole."""
 
@@ -33,7 +40,10 @@ class RunData(msgspec.Struct, frozen=True, kw_only=True):
         pue: Of its last session.
         mean_g: Mean intensity of its energy, in g CO2e/kWh.
         kind: Whether electricity is priced as average or marginal, or by turns as both.
+        bases: What the intensity counts, as far as its sources say so, of `BASES`.
         gpus: GPUs it held, on average.
+        gpus_named: How many of which product; empty where that is not on record.
+        device: The name of these in the table of hardware; empty where it is not there, or there are several.
         phases: Energy by phase, in kWh.
         exact_phases: These are the record's own figures, not counted from its lines.
     """
@@ -45,6 +55,7 @@ class RunData(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     source: str
     kind: str
+    bases: tuple[str, ...]
     status: str
     ended: bool
     reason: str
@@ -59,6 +70,8 @@ class RunData(msgspec.Struct, frozen=True, kw_only=True):
     pue: float
     mean_g: float
     gpus: float
+    gpus_named: str
+    device: str
     net_share: float
     kg_net: float | None
     kg_embodied: float | None
@@ -95,6 +108,7 @@ def shown(run: RunSummary, path: str | os.PathLike[str], max_bins: int = 1500, m
         region=run.regions[-1] if run.regions else "",
         source="; ".join(names[:SOURCES]) + (f"; and {len(names) - SOURCES} more" if len(names) > SOURCES else ""),
         kind=" and ".join(dict.fromkeys(source.kind for source in run.sources)) or "average",
+        bases=_bases(names),
         status=run.status,
         ended=run.status not in ("running", "killed"),
         reason=run.stop_reason,
@@ -109,6 +123,8 @@ def shown(run: RunSummary, path: str | os.PathLike[str], max_bins: int = 1500, m
         pue=found.sessions[-1].pue if found.sessions else 1.0,
         mean_g=_mean(bins.g, bins.kwh) or found.g_co2e_per_kwh,
         gpus=run.gpus,
+        gpus_named=listed([f"{count} x {model}" for model, count in run.gpu_models.items()]),
+        device=_device(run.gpu_models),
         net_share=run.net_share,
         kg_net=run.kg_co2e_net,
         kg_embodied=run.kg_co2e_embodied,
@@ -121,6 +137,36 @@ def shown(run: RunSummary, path: str | os.PathLike[str], max_bins: int = 1500, m
         bins=bins,
         epochs=found.epochs,
     )
+
+
+def _device(models: Iterable[str]) -> str:
+    """Name what all GPUs are in the table of hardware."""
+    found = {_resolved(model) for model in models}
+    return found.pop() if len(found) == 1 else ""
+
+
+@lru_cache
+def _resolved(model: str) -> str:
+    try:
+        return resolve(model).name
+    except ValueError:
+        return ""
+
+
+def _bases(sources: Iterable[str]) -> tuple[str, ...]:
+    """Find the bases that sources tell of in the list at their end."""
+    told = (_BASIS.findall(source)[-1:] for source in sources)
+    return tuple(dict.fromkeys(basis for found in told for basis in found))
+
+
+def basis_of(told: str) -> str:
+    """Return what intensity counts as one of `BASES`; empty for none of them.
+
+    Args:
+        told: A basis in the words of the tables of regions.
+    """
+    word = told.partition(",")[0].partition(" ")[0]
+    return word if word in BASES else ""
 
 
 def _kg(found: Curves) -> float:

@@ -22,7 +22,7 @@ from wattloop.hardware import hardware
 from wattloop.reading import Problem
 from wattloop.reports.collection import Report, collect, find
 from wattloop.reports.explorer.charts import THRESHOLDS, charts
-from wattloop.reports.explorer.data import RunData, shown
+from wattloop.reports.explorer.data import RunData, basis_of, shown
 from wattloop.reports.explorer.hours import Hours, from_runs, from_series
 from wattloop.reports.place import place
 from wattloop.reports.runs import summarize
@@ -153,6 +153,7 @@ def _rendered(runs: Sequence[RunData], report: Report, hours: Hours | None, now:
         places=_places(),
         place_names={run.region: place(run.region).name or "not given" for run in runs},
         devices=_devices(),
+        basis_of=basis_of,
         thresholds=THRESHOLDS,
         phases=PHASES,
         shown=SHOWN,

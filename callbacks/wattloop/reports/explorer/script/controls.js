@@ -73,7 +73,12 @@ function settle() {
       : `Recorded: ${done}. Fewer: as if it had been stopped there.`,
   );
   $("ratio").value = 1;
-  for (const id of ["from", "to", "basis"]) $(id).value = "";
+  for (const id of ["to", "basis"]) $(id).value = "";
+  // By name, as several devices may share a value.
+  $("from").selectedIndex = Math.max(
+    0,
+    [...$("from").options].findIndex((option) => option.textContent === own.device),
+  );
   $("last").hidden = true;
   setStart(null);
 }
@@ -160,6 +165,8 @@ function wire() {
   for (const id of ["from", "to"]) {
     $(id).addEventListener("change", () => {
       const [from, to] = [Number($("from").value), Number($("to").value)];
+      // What a run was on says nothing yet; a ratio that was typed in stays.
+      if (id === "from" && !to) return;
       state.scenario.ratio = from && to ? from / to : 1;
       $("ratio").value = figures(state.scenario.ratio, 4);
       refresh();
@@ -168,7 +175,7 @@ function wire() {
   $("ratio").addEventListener("input", () => {
     const value = number($("ratio"), null);
     if (value === null) return;
-    $("from").value = $("to").value = "";
+    $("to").value = "";
     state.scenario.ratio = value;
     refresh();
   });

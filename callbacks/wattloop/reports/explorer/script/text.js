@@ -5,7 +5,8 @@ const hypothetical = () =>
   Object.entries(NOTHING).some(([key, value]) => key !== "last" && state.scenario[key] !== value);
 const footprint = (i, scenario = state.scenario) => model.footprint(runs[i], scenario, series);
 const text = (id, value) => {
-  if ($(id)) $(id).textContent = value;
+  // A status that is written anew is read out anew.
+  if ($(id) && $(id).textContent !== value) $(id).textContent = value;
 };
 
 function element(tag, properties = {}, ...children) {
@@ -42,6 +43,7 @@ function refresh() {
   headline();
   equation();
   banner();
+  text("place-note", placeNote());
   table();
   previewPlace(pointed);
   const drawn = Promise.all([spent(), power(), forecast(), places(), starts()]);
@@ -74,7 +76,7 @@ function headline() {
     ["Time", duration(now.s)],
     ["Mean power", now.s > 0 ? quantity("w", (now.kwh * 3.6e6) / now.s) : "-"],
     ["Measured", `${figures(100 * one.measured, 3)} %`],
-    ["GPUs", one.gpus ? figures(one.gpus) : "none"],
+    ["GPUs", one.gpus_named || (one.gpus ? figures(one.gpus) : "none")],
     ["Epochs", one.epochs.number.length ? String(now.epochs.length ? now.epochs.at(-1).number : 0) : "none"],
   ];
   if (one.cpu_kwh > 0 && one.kwh > 0) {
@@ -101,6 +103,22 @@ function placeName() {
     return document.querySelector(`input[name=place][value="${CSS.escape(state.place)}"] + span`).textContent;
   const row = document.querySelector(`#runs tr[data-run="${state.main}"] td:nth-of-type(2)`);
   return row ? row.textContent : run().region;
+}
+
+/** Tell, in a sentence, what of a comparison with places is not one between places. */
+function placeNote() {
+  const compared = [...new Set([state.main, ...state.shown])].map((i) => runs[i]);
+  const subject = (odd) => (odd[0] === run() ? "This run" : odd[0].name);
+  const odd = compared.filter((one) => one.kind !== "average");
+  if (odd.length) {
+    const priced = odd[0].kind === "marginal" ? "priced at marginal intensity" : "priced in part at marginal intensity";
+    return `${subject(odd)} was ${priced}, places are by a year's average: the difference is not one of places alone.`;
+  }
+  const basis = radioOf(state.place)?.dataset.basis;
+  const other = compared.filter((one) => basis && one.bases.some((own) => own !== basis));
+  if (!other.length) return "";
+  const own = other[0].bases.map((one) => COUNTED[one]).join(" and ");
+  return `${subject(other)} was priced at ${own}, ${placeName()} is at ${COUNTED[basis]}: the difference is not one of places alone.`;
 }
 
 function equation() {

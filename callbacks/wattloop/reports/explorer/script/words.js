@@ -25,6 +25,13 @@ function figures(value, digits = 3) {
   if (Math.abs(value) >= 999.5) return Math.round(value).toLocaleString("en");
   return String(Number(value.toPrecision(digits)));
 }
+/* What a carbon intensity counts. */
+const COUNTED = {
+  "life-cycle": "life-cycle intensity",
+  direct: "direct intensity (what power plants emit)",
+  mixed: "mixed intensity (direct for fossil fuels, life-cycle for the rest)",
+  operational: "operational intensity (what its cloud publishes)",
+};
 const CO2E = { kg: " CO₂e", kwh: "", w: "" };
 function quantity(measure, value) {
   if (!Number.isFinite(value)) return "not known";
