@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -43,9 +44,22 @@ def of_day(time: datetime) -> float:
     return float(DAY[time.hour])
 
 
+def grid(time: datetime) -> float:
+    """Return the intensity of a made grid, new every five minutes: each day above 250 g/kWh just while a run waits."""
+    minute = 60 * time.hour + time.minute // 5 * 5
+
+    def bump(middle: float, half: float) -> float:
+        return math.exp(-(((minute - middle) / half) ** 2))
+
+    evening = 35 * bump(1012.5, 180) + 75 * bump(1012.5, 35.9)
+    return 160 + 60 * bump(480, 90) - 70 * bump(750, 130) + evening
+
+
 def series() -> IntensitySeries:
+    """Return three days of that grid, each a little dirtier than the one before."""
     hours = [BEGIN.replace(minute=0) + timedelta(hours=hour) for hour in range(72)]
-    return IntensitySeries({hour: of_day(hour) + hour.day for hour in hours}, source="three days of a grid")
+    means = {hour: mean(grid(hour + timedelta(minutes=5 * part)) for part in range(12)) for hour in hours}
+    return IntensitySeries({hour: g + hour.day - BEGIN.day for hour, g in means.items()}, source="three days of a grid")
 
 
 class Truth:
@@ -72,11 +86,19 @@ class Truth:
 
 @pytest.fixture(scope="module")
 def journals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return the journals of two runs of 100 epochs on 8 GPUs, one of them with a pause, at an hourly intensity."""
+    """Return the journals of two runs of 100 epochs on 8 GPUs, one of them with a pause, at an intensity of its own."""
     folder = tmp_path_factory.mktemp("logs")
-    source = "electricitymaps, zone DE (life-cycle, average)"
+    source = "Electricity Maps v3, DE, life-cycle, average"
     first = write_journal(
-        folder, made(), FIRST, pue=PUE, intensity=of_day, source=source, net_share=0.3, embodied=Embodied()
+        folder,
+        made(),
+        FIRST,
+        pue=PUE,
+        intensity=grid,
+        source=source,
+        net_share=0.3,
+        embodied=Embodied(),
+        models=("NVIDIA H100 80GB HBM3",),
     )
     second = write_journal(
         folder,
@@ -85,7 +107,8 @@ def journals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         region="FR",
         pue=1.1,
         intensity=lambda time: 44.2,
-        source="France 2024: Ember via Our World in Data, CC BY 4.0",
+        source="France 2024: Ember via Our World in Data, CC BY 4.0 (life-cycle, production-based, average)",
+        models=("A GPU that nobody knows",),
     )
     return first, second
 
@@ -151,8 +174,20 @@ def keep(page: "sync_api.Page", name: str, **options: object) -> None:
         page.mouse.move(0, 0)
         page.evaluate("scrollTo(0, 0)")
         picture = image.open(io.BytesIO(page.screenshot(**options))).convert("RGB")
-        # Flat colours: a fourth of the size.
-        picture.quantize(128, dither=image.Dither.NONE).save(Path(SCREENSHOTS) / f"{name}.png", optimize=True)
+        few_colours(picture).save(Path(SCREENSHOTS) / f"{name}.png", optimize=True)
+
+
+def few_colours(picture: "image.Image") -> "image.Image":
+    """Keep the 256 commonest colours of a picture as they are, and its edges nearly so: a third of the size."""
+    raw = picture.tobytes()
+    pixels = [*zip(raw[::3], raw[1::3], raw[2::3], strict=True)]
+    colours = Counter(pixels)
+    kept = [colour for colour, _ in colours.most_common(256)]
+    nearest = {colour: min(range(len(kept)), key=lambda at: math.dist(kept[at], colour)) for colour in colours}
+    few = image.new("P", picture.size)
+    few.putpalette([part for colour in kept for part in colour])
+    few.putdata([nearest[pixel] for pixel in pixels])
+    return few
 
 
 def co2e(kg: float) -> str:
@@ -297,6 +332,52 @@ def test_pue_hardware_and_epochs_change_the_numbers_as_their_formulas_say(
     assert (page.locator("#epochs").input_value(), page.locator("#ratio").input_value()) == ("100", "1")
 
 
+def test_the_record_names_what_a_run_ran_on(
+    visit: Callable[..., "sync_api.Page"], explorer: Path, truth: Truth
+) -> None:
+    page = visit(explorer)
+    ran_on = page.locator("#from option:checked")
+    expect(page.locator("#facts")).to_contain_text("8 x NVIDIA H100 80GB HBM3")
+    expect(ran_on).to_have_text(device("NVIDIA H100 80GB HBM3").name)
+    expect(page.locator("#banner-text")).to_contain_text("As recorded")
+    page.locator("#to").select_option(label=device("V100 SXM2").name)
+    ratio = device("H100").fp32_gflops_per_w / device("V100 SXM2").fp32_gflops_per_w
+    expect(page.locator("#banner-text")).to_contain_text(f"{co2e(truth.kg * ratio)} instead of")
+    page.locator("#ratio").fill("0.5")
+    expect(page.locator("#to option:checked")).to_have_text("choose")
+    page.locator("#from").select_option(label=device("V100 SXM2").name)
+    page.locator("#whatif .reset").click()
+    expect(ran_on).to_have_text(device("NVIDIA H100 80GB HBM3").name)
+    page.locator("#main").select_option(label=SECOND)
+    expect(page.locator("#facts")).to_contain_text("8 x A GPU that nobody knows")
+    expect(ran_on).to_have_text("choose")
+
+
+def test_what_else_than_the_place_differs_is_told_beside_it(
+    visit: Callable[..., "sync_api.Page"], explorer: Path, tmp_path: Path
+) -> None:
+    page = visit(explorer)
+    note = page.locator("#place-note")
+    for code, said in (("PL", ""), ("US-TX", "is at direct intensity"), ("CA-QC", "is at mixed intensity"), ("", "")):
+        page.locator(f"label.place:has(input[value='{code}'])").click()
+        expect(note).to_contain_text(said) if said else expect(note).to_be_empty()
+    page.locator("label.place:has(input[value='US-TX'])").click()
+    expect(note).to_contain_text("This run was priced at life-cycle intensity, Texas is at direct")
+
+    write_journal(tmp_path, made(epochs=2), "average")
+    write_journal(tmp_path, made(epochs=2), "marginal", kind="marginal", begin=BEGIN + timedelta(days=1))
+    out = tmp_path / "kinds.html"
+    write([tmp_path], out)
+    page = visit(out)
+    note = page.locator("#place-note")
+    expect(note).to_contain_text("marginal was priced at marginal intensity, places are by a year's average")
+    page.locator("#main").select_option(label="marginal")
+    expect(note).to_contain_text("This run was priced at marginal intensity")
+    page.locator("#main").select_option(label="average")
+    page.locator("#runs tr", has_text="marginal").locator("input.show").uncheck()
+    expect(note).to_be_empty()
+
+
 def test_formulas_are_exact_together(visit: Callable[..., "sync_api.Page"], explorer: Path, truth: Truth) -> None:
     page = visit(explorer)
     found = exact(page, "{g: 700, pue: 1.4, ratio: 0.25, epochs: 130}")
@@ -424,7 +505,7 @@ def test_every_way_to_draw_says_in_words_what_it_shows(
     expect(row).to_contain_text(co2e(metrics["forecast/kg_co2e_high"]))
     for table in ("power", "places", "starts"):
         page.locator(f"[data-table={table}] summary").click()
-        assert page.locator(f"[data-table={table}] tbody tr").count() > 20
+        expect(page.locator(f"[data-table={table}] tbody tr").nth(20)).to_be_attached()
     expect(page.locator("#power-legend")).to_contain_text("pause")
     expect(page.locator("#chart-power path[fill='var(--phase-wait)']")).to_have_count(1)
 
