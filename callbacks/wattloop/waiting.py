@@ -132,11 +132,6 @@ class Waiting:
             self.held = held
 
     @property
-    def waits(self) -> bool:
-        """The run is to wait."""
-        return self.verdict.wait
-
-    @property
     def knows(self) -> bool:
         """The carbon intensity is known now; what is expected, too, if it is to be at all."""
         now = self._now()
