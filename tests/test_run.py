@@ -1081,3 +1081,19 @@ def test_without_a_thread_to_be_had_training_goes_on_unmeasured(
     assert (run.steps_done, run.totals.energy_j) == (1, 0.0)
     assert warnings(caplog) == ["nothing is measured: can't start new thread"]
     assert [type(record) for record in recorded(run, tmp_path)] == [journal.Start, journal.Epoch, journal.End]
+
+
+def test_a_last_reading_for_which_there_is_no_time_is_filled_in_and_flagged(new: NewRun) -> None:
+    """As where a busy machine does not let the sampler's thread run in time, though no driver hangs."""
+    run = new()
+    run.start(framework="test")
+    settle(run)
+    begin_s = time.monotonic()
+    time.sleep(0.3)
+    settle(run)
+    time.sleep(0.5)
+    end_s = time.monotonic()
+    run.finish(patience_s=0.0)
+    assert run.settle(PATIENCE_S)
+    assert 0.9 * 300.0 * (end_s - begin_s) < run.totals.energy_j < 1.5 * 300.0 * (time.monotonic() - begin_s)
+    assert 0.0 < run.totals.modelled_j <= run.uncertainty_kwh * KWH

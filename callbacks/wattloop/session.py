@@ -125,7 +125,8 @@ class Session:
         if answered:
             footprint.land()
         else:
-            self.mind_silence(0.0, asked_s)
+            # Be it the driver that hangs or the machine that lets our thread starve: nothing is lost.
+            footprint.bridge(asked_s)
         footprint.mark()
         return answered
 

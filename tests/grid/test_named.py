@@ -102,7 +102,7 @@ def test_great_britain_needs_no_zone_and_is_told_as_the_source(server: GridServe
 )
 def test_a_token_that_is_not_there_is_asked_for_by_name(server: GridServer, name: str, wanting: str) -> None:
     message = refused(*asks(server, name), tokens={})
-    assert f"provider='{name}' wants {wanting}" in message
+    assert f"--provider '{name}' wants {wanting}" in message
     assert "in the environment" in message
     assert not server.requests
 
@@ -110,7 +110,7 @@ def test_a_token_that_is_not_there_is_asked_for_by_name(server: GridServer, name
 def test_a_wrong_token_is_told_at_once_and_not_shown(server: GridServer) -> None:
     begin_s = time.monotonic()
     message = refused(*asks(server, "electricitymaps"), tokens={**TOKENS, "ELECTRICITYMAPS_TOKEN": fake.BEARER})
-    assert "no forecast came: Electricity Maps (zone=FR): it does not let us in (401)" in message
+    assert "no forecast came: Electricity Maps (--zone FR): it does not let us in (401)" in message
     assert len(server.requests) == 1
     assert time.monotonic() - begin_s < 15.0, "it waited for what could not come"
 
@@ -118,12 +118,15 @@ def test_a_wrong_token_is_told_at_once_and_not_shown(server: GridServer) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--provider", "watttime"], "provider='watttime' wants a zone; give a region of WattTime, e.g. CAISO_NORTH"),
-        (["--provider", "electricitymaps"], "provider='electricitymaps' wants a zone; give a zone of Electricity Maps"),
+        (["--provider", "watttime"], "--provider 'watttime' wants a zone; give a region of WattTime, e.g. CAISO_NORTH"),
+        (
+            ["--provider", "electricitymaps"],
+            "--provider 'electricitymaps' wants a zone; give a zone of",
+        ),
         (["--provider", "energidataservice", "--zone", "SE3"], "area='SE3' is not accepted; give 'DK1' or 'DK2'"),
         (["--provider", "carbon-aware-sdk", "--zone", "x"], "wants a url; give the address of your server"),
-        (["--provider", "carbon-aware-sdk", "--zone", "x", "--url", "http://127.0.0.1"], "kind=None is not accepted"),
-        (["--provider", "gb", "--kind", "average"], "kind='average' is not accepted; provider='gb' says itself"),
+        (["--provider", "carbon-aware-sdk", "--zone", "x", "--url", "http://127.0.0.1"], "--kind None is not accepted"),
+        (["--provider", "gb", "--kind", "average"], "--kind 'average' is not accepted; --provider 'gb' says itself"),
         (["--provider", "gb", "--url", "127.0.0.1"], "base_url= is not accepted; give https://HOST/PATH"),
         (["--provider", "watttime", "--zone", "x", "--url", "http://example.org"], "it must begin with https://"),
     ],

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wattloop.reports.text import energy, moment, percent
+from wattloop.reports.text import energy, moment
+from wattloop.units import format_share
 
 
 @pytest.mark.parametrize(
@@ -65,4 +66,4 @@ def test_the_ends_of_time_are_written_in_every_zone(monkeypatch: pytest.MonkeyPa
     [(1.0, "100%"), (0.1 + 0.2 + 0.7, "100%"), (0.99999, "99.9%"), (0.9951, "99.5%"), (0.8, "80%"), (0.0, "0%")],
 )
 def test_only_all_of_it_is_100_percent(fraction: float, text: str) -> None:
-    assert percent(fraction) == text
+    assert format_share(fraction) == text

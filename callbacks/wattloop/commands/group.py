@@ -43,6 +43,7 @@ class Commands(TyperGroup):
             say(f"{' '.join(error.format_message().split()).rstrip('.')}; {command} --help tells what is accepted")
             code = USAGE
         except OSError as error:
+            _forget_output()
             say(f"what there is to tell cannot be written: {error.strerror}")
             code = USAGE
         except (typer.Abort, KeyboardInterrupt):
@@ -56,6 +57,10 @@ class Commands(TyperGroup):
             sys.stdout.flush()
             return found
         except BrokenPipeError:
-            # What is left in the buffer would be written, in vain, at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _forget_output()
             raise typer.Exit(BROKEN_PIPE) from None
+
+
+def _forget_output() -> None:
+    """Write nothing more: what is left in the buffer would be written, in vain, at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
