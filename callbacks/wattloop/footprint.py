@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from wattloop.grid.intensity import CarbonIntensity, ConstantIntensity, Intensity, is_possible
+from wattloop.grid.intensity import CarbonIntensity, ConstantIntensity, Intensity, is_possible, plain
 from wattloop.grid.nowait import NoWait
 from wattloop.meters.base import Reading
 from wattloop.sampler import Settlement, Snapshot
@@ -214,7 +214,7 @@ class Footprint:
             return []
         if len(points) < 2 or not all(is_possible(g_co2e_per_kwh) for _, g_co2e_per_kwh in points):
             return []
-        return [(at_s, self._pue * g_co2e_per_kwh / G_PER_KG / J_PER_KWH) for at_s, g_co2e_per_kwh in points]
+        return [(at_s, self._pue * float(g_co2e_per_kwh) / G_PER_KG / J_PER_KWH) for at_s, g_co2e_per_kwh in points]
 
     def take(self, snapshot: Snapshot) -> None:
         """Add what was spent since the snapshot before; a channel counts from when it is first seen."""
@@ -389,10 +389,7 @@ class Footprint:
 
     def _ask_intensity(self) -> None:
         try:
-            intensity = self.grid.at(self._now()) or self.intensity
-            if not is_possible(intensity.g_co2e_per_kwh):
-                raise ValueError(f"{intensity.g_co2e_per_kwh} gCO2e/kWh")
-            self.intensity = intensity
+            self.intensity = plain(self.grid.at(self._now()) or self.intensity)
         except Exception as error:
             if not self._warned:
                 self._warned = True

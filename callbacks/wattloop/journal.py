@@ -240,7 +240,7 @@ class Journal:
                     return
                 try:
                     line = self._encoder.encode(self._queue[0]) + b"\n"
-                except ValueError as error:
+                except (ValueError, TypeError) as error:
                     log.warning("a line is missing from the record of this run: %s", error)
                     self._queue.popleft()
                     continue

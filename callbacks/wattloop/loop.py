@@ -33,7 +33,7 @@ class LoopRun(Run):
     def _reset(self) -> None:
         super()._reset()
         self._events: EventFile | None = None
-        self._stop_said = self._log_warned = self._begun = False
+        self._stop_said = self._log_warned = self._training = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "log": self._log, "before_pause": self._before_pause}
@@ -50,6 +50,8 @@ class LoopRun(Run):
         else:
             add_layout(getattr(self._log, "__self__", None))
         self._stop_if_due(self.check_stop())
+        # Its first step tells a loop that counts them itself.
+        self._progress.hurry()
         return self
 
     def __exit__(
@@ -96,10 +98,8 @@ class LoopRun(Run):
         if length is not None:
             self._progress.expect_epoch(length)
         self.agree_on_epoch(length)
-        if not self._begun:
-            self._begun = True
+        if not self._training:
             self.wait_to_begin()
-            self._stop_if_due(self.should_stop)
         self.enter_phase("train")
         try:
             for batch in batches:
@@ -110,14 +110,34 @@ class LoopRun(Run):
                     if self.should_log:
                         self._emit(self.metrics())
                     if self.should_wait and not self.should_stop:
-                        self._save_before_pause()
                         self.wait()
                     self._stop_if_due(self.should_stop)
         finally:
             self.enter_phase("other")
 
+    def wait_to_begin(self, leave: Callable[[], bool] = lambda: False) -> None:
+        """Wait for cleaner electricity before the first step; see `Run.wait_to_begin`."""
+        super().wait_to_begin(leave)
+        self._begin_training()
+        self._stop_if_due(self.should_stop)
+
+    def wait(self, leave: Callable[[], bool] = lambda: False) -> None:
+        """Wait for cleaner electricity, a checkpoint before a long wait; see `Run.wait`."""
+        if self._training and self.wait_is_long:
+            self._save_before_pause()
+        super().wait(leave)
+
+    def _attend(self) -> bool:
+        if not self._training:
+            self._begin_training()
+        return super()._attend()
+
+    def _begin_training(self) -> None:
+        self._training = True
+        self.enter_phase("train")
+
     def _save_before_pause(self) -> None:
-        if not self.wait_is_long or self._before_pause is None:
+        if self._before_pause is None:
             return
         try:
             with self.phase("checkpoint"):

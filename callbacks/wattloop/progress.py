@@ -25,6 +25,7 @@ class Progress:
         epoch_first_step: Steps done when the current epoch began.
         log_due: A row is due at this step.
         sync_due: A collective is due at this step: one of the cadence, or one with a row.
+        total_is_guess: The run is only taken to end with the epoch that it is in; nobody said so.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Progress:
         self._given_steps, self._given_epochs = total_steps, total_epochs
         self._total_steps, self._total_epochs = total_steps, total_epochs
         self._steps_per_epoch: float | None = None
-        self._total_is_guess = False
+        self.total_is_guess = False
         self._whole_epoch = True
         self._ends_s = math.inf
         self.epoch_first_step = 0
@@ -91,7 +92,7 @@ class Progress:
     ) -> None:
         """Take what a framework says of the run's length; None where it does not know."""
         self._ends_s = math.inf if time_left_s is None else time.monotonic() + time_left_s
-        self._total_steps, self._total_is_guess = self._given_steps or total_steps, False
+        self._total_steps, self.total_is_guess = self._given_steps or total_steps, False
         self._total_epochs = self._given_epochs or total_epochs
         self._steps_per_epoch = steps_per_epoch or self._steps_per_epoch
 
@@ -99,8 +100,8 @@ class Progress:
         """Take the length of the epoch that begins; a run of unknown length is taken to end with that epoch."""
         if self._total_epochs is not None:
             self._steps_per_epoch = steps
-        elif self._total_steps is None or self._total_is_guess:
-            self._total_steps, self._total_is_guess = self.steps_done + steps, True
+        elif self._total_steps is None or self.total_is_guess:
+            self._total_steps, self.total_is_guess = self.steps_done + steps, True
 
     def epoch_end(self) -> None:
         """End an epoch; where nobody said how long epochs are, the first one tells."""

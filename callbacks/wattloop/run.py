@@ -261,7 +261,7 @@ class Run(Standing):
 
     def _agree(self) -> bool:
         job, footprint, over = self._job, self._footprint, self._guard.over is not None
-        pause = self._vigil.wish if self._vigil is not None else TRAIN
+        pause = self._vigil.wish() if self._vigil is not None else TRAIN
         if job.ranks.world_size == 1 or footprint is None:
             self._pause(pause)
             return over
@@ -328,9 +328,11 @@ class Run(Standing):
 
     def _needs(self) -> Needs:
         length = self._progress.length()
+        if self._progress.total_is_guess:
+            length = msgspec.structs.replace(length, steps=None)
         if (total_s := self.settings.total_time_s) is not None:
             length = msgspec.structs.replace(length, time_left_s=max(0.0, total_s - self.totals.duration_s))
-        return needs(length, self._forecaster, self.totals, self._footprint)
+        return needs(length, self._forecaster, self.totals, self._ledger.lost, self._footprint)
 
     def agree_on_epoch(self, steps: int | None) -> None:
         """Find out how many steps of the epoch that begins all ranks will do, where they may differ; all must ask.

@@ -42,6 +42,9 @@ class Vigil:
         job: The ranks.
         needs: What the run still needs, from any thread.
         leader_lost_s: Without a sign of the first rank for so long, the others go on, in seconds.
+
+    Attributes:
+        verdict: The one by which this rank last wished to pause.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Vigil:
         self._job, self._needs, self._leader_lost_s = job, needs, leader_lost_s
         self._leads = job.ranks.rank == 0
         self._pauses = 0
+        self.verdict = Verdict(False)
 
     @property
     def _parted(self) -> bool:
@@ -78,24 +82,21 @@ class Vigil:
         if not self._leads or self._parted:
             return
         waiting, end_s = self._waiting, time.monotonic() + FIRST_ANSWER_S
-        while not waiting.knows and time.monotonic() < end_s:
+        while not waiting.knows and waiting.is_outstanding and time.monotonic() < end_s:
             time.sleep(POLL_S)
         if waiting.knows:
             waiting.hold(True)
             waiting.look(self._needs())
+        else:
+            log.warning("carbon intensity is not known, so training begins without a wait for clean electricity")
 
-    @property
     def wish(self) -> float:
-        """What this rank wants of all: `TRAIN`, `PAUSE` or `LONG_PAUSE`."""
+        """Return what this rank wants of all: `TRAIN`, `PAUSE` or `LONG_PAUSE`."""
         verdict = self._waiting.verdict
         if not self._leads or not verdict.wait or self._parted:
             return TRAIN
+        self.verdict = verdict
         return LONG_PAUSE if self._waiting.is_long(verdict) else PAUSE
-
-    @property
-    def verdict(self) -> Verdict:
-        """Whether to wait and why, of the first rank."""
-        return self._waiting.verdict
 
     def stay(self, leave: Callable[[], bool], agree: Callable[[], object] = lambda: None) -> str:
         """Wait until it is time to go on.

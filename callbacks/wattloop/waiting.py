@@ -17,11 +17,12 @@ from wattloop.forecaster import Forecaster, Length
 from wattloop.grid.intensity import Intensity, is_possible
 from wattloop.grid.nowait import NoWait
 from wattloop.grid.standby import stand_by
-from wattloop.grid.window import Window, quantile
+from wattloop.grid.window import BEYOND, Window, quantile
 
 log = logging.getLogger("wattloop")
 
 DAY_S = 86400.0
+YEAR_S = 366.0 * DAY_S
 IDLE = 0.2
 """Power of a run that waits, as a share of its power in training, as long as none of the two has been seen."""
 LOOK_S = 30.0
@@ -38,8 +39,9 @@ class Needs(msgspec.Struct, frozen=True):
     """What a run still needs.
 
     Attributes:
-        trained_s: How long it has been doing anything but wait, in seconds.
+        trained_s: How long it has been doing anything but wait, lost work apart, in seconds.
         waited_s: How long it has waited, in seconds.
+        lost_s: How long it has done what is to be done again, after a crash, in seconds.
         job_s: How long it will still train, at most, in seconds; None as long as nobody knows.
         left_s: How long it may still take, waits included, by a limit of its framework or of the user, in seconds.
         idle: Power while it waits as a share of its power in training (0-1); None as long as that is not known.
@@ -47,25 +49,28 @@ class Needs(msgspec.Struct, frozen=True):
 
     trained_s: float = 0.0
     waited_s: float = 0.0
+    lost_s: float = 0.0
     job_s: float | None = None
     left_s: float = math.inf
     idle: float | None = None
 
 
-def needs(length: Length, forecaster: Forecaster, totals: Totals, footprint: Footprint | None) -> Needs:
+def needs(length: Length, forecaster: Forecaster, totals: Totals, lost: Totals, footprint: Footprint | None) -> Needs:
     """Return what a run still needs, by its own forecast; its high end, as nobody wants to miss a deadline.
 
     Args:
         length: How long the run is.
         forecaster: What its steps have cost so far.
         totals: What it has spent.
+        lost: What of that was spent on work that was lost.
         footprint: The session's; None for none.
     """
     by_steps = forecaster.remaining(msgspec.structs.replace(length, time_left_s=None))
     idle_w, train_w = (0.0 if footprint is None else footprint.power_in(phase) for phase in (WAIT, "train"))
     return Needs(
-        trained_s=totals.duration_s - totals.waited_s,
+        trained_s=max(0.0, totals.duration_s - totals.waited_s - lost.duration_s),
         waited_s=totals.waited_s,
+        lost_s=lost.duration_s,
         job_s=by_steps.duration_s.high if by_steps is not None else None,
         left_s=length.time_left_s if length.time_left_s is not None else math.inf,
         idle=min(idle_w / train_w, 1.0) if idle_w and train_w else None,
@@ -138,6 +143,11 @@ class Waiting:
         self._window(now, DAY_S)
         return self._grid.known(now) is not None and self._grid.has_looked_ahead
 
+    @property
+    def is_outstanding(self) -> bool:
+        """What is not known may be in a moment: the source has not answered for the first time."""
+        return self._grid.is_outstanding
+
     def is_long(self, verdict: Verdict) -> bool:
         """Tell whether a wait may take so long that a checkpoint is worth it."""
         limit = timedelta(minutes=min(self.policy.checkpoint_minutes, 1e9))
@@ -181,7 +191,7 @@ class Waiting:
         now_s = self._clock()
         left_s, limit = min(needs.left_s, self._ends_s - now.timestamp()), "the time limit leaves none to wait"
         if policy.deadline_hours is not None:
-            gone_s = max(now_s - self._began_s, needs.trained_s + needs.waited_s)
+            gone_s = max(now_s - self._began_s, needs.trained_s + needs.lost_s + needs.waited_s)
             if (deadline_s := 3600.0 * policy.deadline_hours - gone_s) <= left_s:
                 left_s, limit = deadline_s, "the time left to the deadline is needed"
         if left_s < math.inf and job_s is None:
@@ -202,7 +212,12 @@ class Waiting:
             if job_s is not None and job_s <= shortest_s:
                 return Verdict(False, "it is nearly done")
         by_plan = policy.below is None and policy.percentile is None
-        window = self._window(now, job_s + spare_s if by_plan and job_s is not None else DAY_S)
+        ahead_s = DAY_S
+        if by_plan and job_s is not None:
+            ahead_s = job_s + spare_s
+        elif policy.below is not None:
+            ahead_s = max(DAY_S, spare_s)
+        window = self._window(now, ahead_s)
         if window is not None:
             self._due_s = min(self._due_s, now_s + window.edges[1])
         if by_plan:
@@ -227,7 +242,7 @@ class Waiting:
             until_s = next((t for t, v in zip(window.edges, window.values, strict=False) if v <= limit), math.inf)
         until = now + timedelta(seconds=until_s) if until_s < math.inf else None
         seen_s = window.edges[-1] if window is not None else 0.0
-        if spare_s < min(until_s, seen_s):
+        if spare_s < until_s and spare_s <= seen_s:
             return Verdict(False, f"no {limit:.0f} gCO2e/kWh are forecast in the time it may wait")
         if until_s < shortest_s:
             return Verdict(False, "cleaner electricity is near")
@@ -267,7 +282,8 @@ class Waiting:
     def _window(self, now: datetime, length_s: float) -> Window | None:
         """Return what the source expects, None where it does not say, or says what no grid has."""
         try:
-            points = self._grid.forecast(now, now + timedelta(seconds=length_s)) or ()
+            length_s = min(length_s, YEAR_S)
+            points = self._grid.forecast(now, now + timedelta(seconds=length_s) + BEYOND) or ()
             window = Window.ahead(points, now, length_s)
         except Exception as error:
             log.debug("no carbon intensity of the time to come: %r", error)

@@ -52,12 +52,13 @@ def options(folder: Path, grid: Grid, **more: Any) -> dict[str, Any]:
 class Steps:
     """When each step was done, and what happens in some of them."""
 
-    def __init__(self, **events: Any) -> None:
+    def __init__(self, grid: Grid | None = None, **events: Any) -> None:
         self.at_s: list[float] = []
+        self._grid = grid if grid is not None else Grid(CLEAN)
         self._events = {int(name.removeprefix("at_")): event for name, event in events.items()}
 
     def __call__(self, step: int) -> None:
-        time.sleep(STEP_S)
+        self._grid.step(STEP_S)
         self.at_s.append(time.monotonic())
         if step in self._events:
             self._events[step]()
@@ -77,11 +78,11 @@ def test_the_first_step_waits_for_clean_electricity(
 ) -> None:
     grid, steps = Grid(CLEAN), Steps()
     callback = front.callback(**options(tmp_path, grid))
-    clean_s = time.monotonic() + 4.0
-    grid.dirty_for(4.0)
+    grid.run = front.run(callback)
+    grid.dirty_for(3.0)
     outcome = front.train(callback, tmp_path, epochs=2, steps=5, log_every=5, work=steps)
     assert outcome.error is None and outcome.steps == 10
-    assert clean_s < steps.at_s[0] < clean_s + PROMPT_S
+    assert grid.clean_s < steps.at_s[0] < grid.clean_s + PROMPT_S
     (pause,), (resume,), (end,) = of(outcome, Pause), of(outcome, Resume), of(outcome, End)
     assert (pause.step, pause.reason) == (0, "500 gCO2e/kWh is above 250")
     assert (resume.step, resume.reason) == (0, "100 gCO2e/kWh")
@@ -104,8 +105,9 @@ def test_training_pauses_between_two_steps_and_goes_on_where_it_was(
     front: Front, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     grid = Grid(CLEAN)
-    steps = Steps(at_20=lambda: grid.dirty_for(3.0))
+    steps = Steps(grid, at_20=lambda: grid.dirty_for(2.0))
     callback = front.callback(**options(tmp_path, grid, log_every_n_steps=25))
+    grid.run = front.run(callback)
     outcome = front.train(callback, tmp_path, epochs=2, steps=100, log_every=25, work=steps)
     assert outcome.error is None and outcome.steps == 200
     (pause,), (resume,), (end,) = of(outcome, Pause), of(outcome, Resume), of(outcome, End)

@@ -262,15 +262,16 @@ def test_a_backup_is_made_before_a_long_pause(front: Keras, fake_nvml: FakeNvml,
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             self.batches += 1
-            time.sleep(0.02)
+            grid.step(0.02)
             if self.batches == 60:
-                grid.dirty_for(3.0)
+                grid.dirty_for(2.0)
             if callback.run.totals.waited_s and not seen:
                 saved = json.loads((tmp_path / "backup" / "training_metadata.json").read_text())
                 state = json.loads((tmp_path / "backup.wattloop.json").read_text())
                 seen.append({"backup": saved, "state": state, "waited_s": callback.run.totals.waited_s})
 
     callback = EmissionsCallback(intensity=grid, wait=CleanHours(below=250, shortest_minutes=0), interval_s=0.05)
+    grid.run = callback.run
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     front.fit(50, 3, [Look(), backup, callback])
     (found,) = seen

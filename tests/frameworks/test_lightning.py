@@ -276,7 +276,7 @@ def test_max_time_begins_when_the_run_does_and_no_pause_takes_what_training_need
     front: Lightning, fake_nvml: FakeNvml, tmp_path: Path
 ) -> None:
     grid = Grid(CLEAN)
-    grid.dirty_for(4.0)
+    grid.dirty_for(3.0)
     steps = [0]
 
     def work() -> None:
@@ -287,6 +287,7 @@ def test_max_time_begins_when_the_run_does_and_no_pause_takes_what_training_need
 
     wait = CleanHours(below=250, shortest_minutes=0)
     callback = EmissionsCallback(intensity=grid, wait=wait, interval_s=0.05)
+    grid.run = callback.run
     trainer = fit(
         front, tmp_path, batches=100, work=work, max_epochs=1000, max_time={"seconds": 6}, callbacks=[callback]
     )
@@ -348,13 +349,14 @@ def test_the_checkpoint_before_the_last_pause_is_kept_and_training_goes_on_from_
     grid, steps = Grid(CLEAN), [0]
 
     def work() -> None:
-        time.sleep(0.01)
+        grid.step(0.01)
         steps[0] += 1
         if steps[0] in (30, 130):
-            grid.dirty_for(1.0)
+            grid.dirty_for(0.5)
 
     options = {"intensity": grid, "wait": CleanHours(below=250, shortest_minutes=0), "interval_s": 0.05}
     callback = EmissionsCallback(**options)
+    grid.run = callback.run
     more = {"max_epochs": 2, "accumulate_grad_batches": 4}
     trainer = fit(front, tmp_path, batches=120, work=work, callbacks=[callback], **more)
     assert trainer.global_step == 60 and steps[0] == 240

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from contract.test_contract import Load
 from fakes.grid import CLEAN, DIRTY, Grid
 from fakes.nvml import FakeNvml
 from wattloop import Budget, CleanHours
+from wattloop.grid.intensity import Intensity
 
 J_PER_KWH = 3.6e6
 
@@ -32,11 +34,12 @@ def test_a_loop_that_says_nothing_of_its_epochs_waits_in_later_ones_too(fake_nvm
     grid = Grid(CLEAN)
     waits = CleanHours(below=250, shortest_minutes=0)
     with wattloop.track(intensity=grid, wait=waits, interval_s=0.02) as run:
+        grid.run = run
         for epoch in range(2):
             for step in run.steps(range(50)):
-                time.sleep(0.01)
+                grid.step(0.01)
                 if (epoch, step) == (1, 10):
-                    grid.dirty_for(1.5)
+                    grid.dirty_for(1.0)
     assert run.steps_done == 100 and run.totals.waited_s > 0.5
 
 
@@ -55,19 +58,84 @@ def test_breaking_off_in_the_step_after_which_it_would_wait_waits_for_nothing(fa
 def test_a_loop_of_any_shape_can_ask_whether_to_wait(fake_nvml: FakeNvml) -> None:
     grid, waited_at = Grid(DIRTY), []
     with wattloop.track(intensity=grid, wait=CleanHours(below=250, shortest_minutes=0), interval_s=0.02) as run:
-        threading.Timer(1.0, lambda: setattr(grid, "value", CLEAN)).start()
+        grid.run = run
+        grid.dirty_for(0.5)
         run.wait_to_begin()
         assert run.totals.waited_s > 0.5 and not run.should_wait
         for step in range(200):
-            time.sleep(0.005)
+            grid.step(0.005)
             if step == 50:
-                grid.dirty_for(1.0)
+                grid.dirty_for(0.5)
             if run.step() and run.should_wait:
                 waited_at.append(step)
                 run.wait()
                 assert not run.should_wait
     assert len(waited_at) == 1 and 50 <= waited_at[0] < 150
     assert run.totals.waited_s > 1.0
+
+
+def test_a_loop_that_counts_steps_itself_is_training_and_its_forecast_looks_ahead(fake_nvml: FakeNvml) -> None:
+    with wattloop.track(region="FR", interval_s=0.02, total_steps=400) as run:
+        for step in range(400):
+            time.sleep(0.005)
+            run.step()
+            if step == 199:
+                run.refresh()
+                spent_kwh, forecast = run.totals.kwh, run.forecast()
+    assert forecast is not None and forecast.kwh > 1.3 * spent_kwh
+    assert run.phases_j["train"] > 0.9 * run.totals.energy_j
+
+
+def test_a_loop_that_counts_steps_itself_pauses_when_its_forecast_has_spoken(fake_nvml: FakeNvml) -> None:
+    grid, saved = Grid(CLEAN), list[int]()
+    wait = CleanHours(below=250, shortest_minutes=0.01)
+    with wattloop.track(
+        intensity=grid, wait=wait, interval_s=0.02, total_steps=1500, before_pause=lambda: saved.append(run.steps_done)
+    ) as run:
+        grid.run = run
+        run.wait_to_begin()
+        assert run.totals.waited_s == 0.0
+        for step in range(1500):
+            grid.step(0.003)
+            run.step()
+            if step == 500:
+                assert run.forecast() is not None
+                grid.dirty_for(0.5)
+            if run.should_wait:
+                run.wait()
+                break
+    assert saved == [run.steps_done] and run.totals.waited_s > 0.5
+
+
+def test_a_wait_that_its_user_began_before_the_steps_is_not_begun_again(fake_nvml: FakeNvml) -> None:
+    grid, saved = Grid(DIRTY), list[int]()
+    wait = CleanHours(below=250, shortest_minutes=0)
+    with wattloop.track(
+        intensity=grid, wait=wait, interval_s=0.02, before_pause=lambda: saved.append(run.steps_done)
+    ) as run:
+        grid.run = run
+        grid.dirty_for(0.5)
+        run.wait_to_begin()
+        waited_s = run.totals.waited_s
+        for _ in run.steps(range(10)):
+            pass
+    assert run.totals.waited_s == waited_s > 0.5
+    assert not saved  # there is nothing to save yet
+
+
+def test_what_the_user_says_of_the_length_goes_before_a_guess_by_the_epoch(fake_nvml: FakeNvml) -> None:
+    class Later(Grid):
+        def forecast(self, start: datetime, end: datetime) -> list[tuple[datetime, Intensity]]:
+            clean = start + timedelta(minutes=59)
+            return [(start, Intensity(DIRTY, "a test")), (clean, Intensity(CLEAN, "a test"))]
+
+    wait = CleanHours(deadline_hours=1.0, job_hours=0.9, shortest_minutes=0)
+    with wattloop.track(intensity=Later(DIRTY), wait=wait, interval_s=0.02) as run:
+        for _ in range(3):
+            for _ in run.steps(range(100)):
+                time.sleep(0.003)
+    # Training is said to need all but six minutes, so what is clean at the very end is of no use.
+    assert run.steps_done == 300 and run.totals.waited_s == 0.0
 
 
 def test_the_logger_is_any_callable(fake_nvml: FakeNvml) -> None:

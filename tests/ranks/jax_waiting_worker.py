@@ -28,7 +28,7 @@ class Watch(keras.callbacks.Callback):
         self.step_ends_s: list[float] = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        time.sleep(0.003)
+        self._grid.step(0.003)
         self.step_ends_s.append(time.monotonic())
         if self._leads and batch == DIRTY_AT:
             self._grid.dirty_for(SECOND_WAIT_S)
@@ -45,6 +45,7 @@ def main(rank: int, world: int, address: str, folder: Path) -> None:
         log_dir=folder,
         powercap_root=str(folder / "no powercap"),
     )
+    grid.run = callback.run
     watch = Watch(grid, rank == 0)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")

@@ -40,12 +40,12 @@ def never() -> bool:
 def test_the_first_rank_alone_looks_at_the_grid_and_says_how_long_it_may_last() -> None:
     first, second = vigils(Grid(DIRTY), 2)
     assert (first.look(), second.look()) == (True, False)
-    assert (first.wish, second.wish) == (LONG_PAUSE, TRAIN)
+    assert (first.wish(), second.wish()) == (LONG_PAUSE, TRAIN)
     (alone,) = vigils(Grid(CLEAN), 1)
-    assert (alone.look(), alone.wish) == (False, TRAIN)
+    assert (alone.look(), alone.wish()) == (False, TRAIN)
     (short,) = vigils(Grid(DIRTY), 1, checkpoint_minutes=float("inf"))
     # How long it may last is not known here; a longest wait of no time at all would make it short.
-    assert short.look() and short.wish in (PAUSE, LONG_PAUSE)
+    assert short.look() and short.wish() in (PAUSE, LONG_PAUSE)
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
@@ -142,7 +142,7 @@ def test_the_first_step_waits_for_the_first_forecast_of_a_slow_source(
 ) -> None:
     (alone,) = vigils(Slow(), 1, job_hours=1.0, **policy)
     alone.look_first()
-    assert alone.wish == LONG_PAUSE and not caplog.records
+    assert alone.wish() == LONG_PAUSE and not caplog.records
 
 
 @pytest.mark.usefixtures("asked_in_background")
@@ -154,5 +154,5 @@ def test_a_slow_source_that_cannot_look_ahead_is_not_waited_for(caplog: pytest.L
     (alone,) = vigils(Blind(), 1, below=None, percentile=30.0)
     begin_s = time.monotonic()
     alone.look_first()
-    assert alone.wish == TRAIN and time.monotonic() - begin_s < FIRST_ANSWER_S
+    assert alone.wish() == TRAIN and time.monotonic() - begin_s < FIRST_ANSWER_S
     assert "there is no forecast" in caplog.text

@@ -33,6 +33,7 @@ def train(folder: Path, grid: Grid, lengths: list[int] | None = None, **more: An
     """Train in step with the other rank, as far as both do so, and tell how it went."""
     wait = CleanHours(below=250, shortest_minutes=0)
     run = track(lambda *row: None, **options(folder, **{"budget": None, "intensity": grid, "wait": wait, **more}))
+    grid.run = run
     begins_s: list[float] = []
     with run:
         for length in lengths or [STEPS]:

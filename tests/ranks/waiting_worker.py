@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ class Work:
         self._grid, self._steps = grid, 0
 
     def __call__(self) -> None:
-        time.sleep(0.003)
+        self._grid.step(0.003)
         if self._steps == DIRTY_AT and RANK == 0:
             self._grid.dirty_for(WAIT_S)
         self._steps += 1
@@ -47,6 +46,7 @@ def loop(folder: Path, grid: Grid) -> Diary:
     run = track(
         lambda name, value, step: None, before_pause=lambda: saved.append(run.steps_done), **waiting(folder, grid)
     )
+    grid.run = run
     diary = Diary(run)
     diary.told["saved"] = saved
     model = torch.nn.parallel.DistributedDataParallel(Net(Work(grid)))
@@ -64,6 +64,7 @@ def transformers(folder: Path, grid: Grid) -> Diary:
     from wattloop.transformers import EmissionsCallback
 
     callback = EmissionsCallback(**waiting(folder, grid, log_dir=None))
+    grid.run = callback.run
     diary = Diary(callback.run)
 
     class Watch(TrainerCallback):  # type: ignore[misc]
@@ -92,6 +93,7 @@ def lightning(folder: Path, grid: Grid) -> Diary:
     from wattloop.lightning import EmissionsCallback
 
     callback = EmissionsCallback(**waiting(folder, grid, log_dir=None))
+    grid.run = callback.run
     diary = Diary(callback.run)
 
     class Watch(pl.Callback):  # type: ignore[misc]

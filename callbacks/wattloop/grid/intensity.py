@@ -72,6 +72,24 @@ class Intensity(msgspec.Struct, frozen=True, omit_defaults=True):
     stale: bool = False
 
 
+def plain(given: Intensity) -> Intensity:
+    """Return an intensity in Python's own types: a user's source may hold NumPy's, which no record can.
+
+    Args:
+        given: What a source gave.
+
+    Raises:
+        ValueError: It cannot be the carbon intensity of a grid; see `is_possible`.
+    """
+    value = given.g_co2e_per_kwh
+    if not is_possible(value):
+        raise ValueError(f"{value} gCO2e/kWh")
+    if type(given) is Intensity and type(value) is float and type(given.source) is str:
+        return given
+    kind: Literal["average", "marginal"] = "marginal" if given.kind == "marginal" else "average"
+    return Intensity(float(value), str(given.source), kind, bool(given.stale))
+
+
 class CarbonIntensity(Protocol):
     """A source of carbon intensity over time.
 
@@ -134,7 +152,7 @@ class ConstantIntensity(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def _intensity(self) -> Intensity:
-        return Intensity(self.g_co2e_per_kwh, self.source)
+        return Intensity(float(self.g_co2e_per_kwh), self.source)
 
     def at(self, time: datetime) -> Intensity:
         """Return the one intensity, the same object every time.

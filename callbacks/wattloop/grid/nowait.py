@@ -11,7 +11,7 @@ from math import inf
 from time import monotonic
 
 from wattloop.grid import background
-from wattloop.grid.intensity import CarbonIntensity, Intensity, NotKnown, is_possible
+from wattloop.grid.intensity import CarbonIntensity, Intensity, NotKnown, plain
 
 log = logging.getLogger("wattloop")
 
@@ -52,6 +52,7 @@ class NoWait:
         self._slow = False
         self._said = False
         self._pending: NotKnown | None = None
+        self._outstanding = False
 
     def at(self, time: datetime) -> Intensity | None:
         """Return the intensity at a moment, or the last one known; None where none was ever given.
@@ -80,12 +81,12 @@ class NoWait:
         """
         try:
             answer = self._source.at(time) if self._instant else self._asked(time)
-        except Exception:
+            self._outstanding = not self._instant and self._answer is None
+            silent = not self._instant and monotonic() - self._answered_s > FRESH_S
+            return None if silent or answer is None or answer.stale else plain(answer)
+        except Exception as why:
+            self._outstanding = isinstance(why, NotKnown) and why.pending
             return None
-        silent = not self._instant and monotonic() - self._answered_s > FRESH_S
-        if silent or not isinstance(answer, Intensity) or answer.stale or not is_possible(answer.g_co2e_per_kwh):
-            return None
-        return answer
 
     def forecast(self, start: datetime, end: datetime) -> Series | None:
         """Return what the source expects of a period; of one that may block, what it said when last asked.
@@ -99,6 +100,11 @@ class NoWait:
         # Those who ask look differently far, and each of them is told what another's question brought.
         self._submit("forecast", lambda: self._look_ahead(start, max(end, start + AHEAD)))
         return None if self._ahead is None else [point for point in self._ahead if point[0] < end]
+
+    @property
+    def is_outstanding(self) -> bool:
+        """When last asked what is known, the source had not answered for the first time, and may in a moment."""
+        return self._outstanding or not self.has_looked_ahead
 
     @property
     def has_looked_ahead(self) -> bool:

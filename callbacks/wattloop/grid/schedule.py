@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
-from math import isfinite
+from math import inf, isfinite
 from typing import Literal
 
 import msgspec
 
 from wattloop.grid.intensity import CarbonIntensity, ConstantIntensity, Intensity
 from wattloop.grid.pausing import pause_and_resume
-from wattloop.grid.window import Span, Window, below, flexible_start, quantile
+from wattloop.grid.window import BEYOND, Span, Window, below, flexible_start, quantile
 from wattloop.units import G_PER_KG, J_PER_KWH
 
 Kind = Literal["now", "flexible_start", "pause_and_resume", "threshold"]
+LONGEST_HOURS = 100_000.0
+"""What no job takes, in hours: some eleven years."""
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -126,8 +128,8 @@ def plan(
         >>> round(plan(ConstantIntensity(100.0, "mine"), hours=2, within_hours=6, watts=500).now.kg_co2e, 3)
         0.1
     """
-    hours = _number("hours", hours, low=0.0, above=True)
-    within_hours = _number("within_hours", within_hours, low=0.0)
+    hours = _number("hours", hours, low=0.0, above=True, high=LONGEST_HOURS)
+    within_hours = _number("within_hours", within_hours, low=0.0, high=LONGEST_HOURS)
     watts = _number("watts", watts, low=0.0, above=True)
     idle_watts = _number("idle_watts", idle_watts, low=0.0)
     pue = _number("pue", pue, low=1.0)
@@ -139,8 +141,10 @@ def plan(
         start = datetime.now(UTC)
     elif not isinstance(start, datetime) or start.tzinfo is None:
         raise ValueError(f"start={start!r} is not accepted; give an aware datetime, e.g. with tzinfo=UTC")
+    # Between two times of one zone, Python counts as its clocks do, which once a year are put back.
+    zone, start = start.tzinfo or UTC, start.astimezone(UTC)
     window, known = _window(series, start, hours, within_hours)
-    job = _Job(window, start, hours * 3600.0, watts, idle_watts / watts, pue)
+    job = _Job(window, start, zone, hours * 3600.0, watts, idle_watts / watts, pue)
     limit = threshold if threshold is not None else quantile(window, job.run_s / window.edges[-1])
     return Schedule(
         hours=hours,
@@ -160,6 +164,7 @@ def plan(
 class _Job(msgspec.Struct, frozen=True):
     window: Window
     start: datetime
+    zone: tzinfo
     run_s: float
     watts: float
     idle: float
@@ -187,7 +192,7 @@ class _Job(msgspec.Struct, frozen=True):
         )
 
     def _at(self, seconds: float) -> datetime:
-        return self.start + timedelta(seconds=seconds)
+        return (self.start + timedelta(seconds=seconds)).astimezone(self.zone)
 
 
 Known = Sequence[tuple[datetime, Intensity]]
@@ -196,7 +201,7 @@ Known = Sequence[tuple[datetime, Intensity]]
 def _window(series: CarbonIntensity, start: datetime, hours: float, within_hours: float) -> tuple[Window, Known]:
     """Cut a forecast to the time in which a job may run."""
     end = start + timedelta(hours=hours + within_hours)
-    known = series.forecast(start, end)
+    known = series.forecast(start, end + BEYOND)
     if not known:
         raise ValueError(
             f"{type(series).__name__} has no forecast from {start:%Y-%m-%d %H:%M %Z} on; nothing can be planned"
@@ -224,10 +229,11 @@ def _window(series: CarbonIntensity, start: datetime, hours: float, within_hours
     return window, known[first : first + len(window.values)]
 
 
-def _number(name: str, value: float, low: float, *, above: bool = False) -> float:
+def _number(name: str, value: float, low: float, *, above: bool = False, high: float = inf) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-    if not number or not (value > low if above else value >= low):
+    if not number or not (value > low if above else value >= low) or value > high:
+        most = f" and at most {high:g}" if high < inf else ""
         raise ValueError(
-            f"{name}={value!r} is not accepted; give a number {'above' if above else 'of at least'} {low:g}"
+            f"{name}={value!r} is not accepted; give a number {'above' if above else 'of at least'} {low:g}{most}"
         )
     return float(value)

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from wattloop.grid.window import NEARLY, Span, Window, append
+from wattloop.grid.window import Span, Window, append
+
+SAVES = 1.0 - 1e-9
+"""What is not cheaper than this share of the best may be so by rounding, and is not worth a wait."""
+
+Part = tuple[float, int, float]
+"""Of a step: its intensity, which one it is, and how many of its seconds."""
 
 
 def stand_by(window: Window, duration_s: float, idle: float = 0.0) -> list[Span]:
@@ -23,42 +29,87 @@ def stand_by(window: Window, duration_s: float, idle: float = 0.0) -> list[Span]
     Returns:
         The span that begins at once, where no wait makes it cleaner.
     """
-    at_once = [(0.0, duration_s)]
-    best, spans = window.upto(duration_s), at_once
-    chosen: list[tuple[float, int, float]] = []  # intensity, step, seconds: the cheapest of the steps so far
-    held_s = 0.0
+    best, best_last = window.upto(duration_s), None
+    for last, end in _ends(window, duration_s, idle):
+        cost = idle * window.upto(window.edges[last] + end.seconds) + (1.0 - idle) * end.cost
+        if cost < best * SAVES:
+            best, best_last = cost, last
+    if best_last is None:
+        return [(0.0, duration_s)]
+    end = next(end for last, end in _ends(window, duration_s, idle) if last == best_last)
+    return _spans(window, [*end.parts(), (window.values[best_last], best_last, end.seconds)])
+
+
+class _Cheapest:
+    """The cheapest seconds of the steps so far, as many as the job is long, in the order of their intensity."""
+
+    def __init__(self, duration_s: float) -> None:
+        self.duration_s = duration_s
+        self.parts: list[Part] = []
+        self.held_s = self.cost = 0.0
+
+    def add(self, value: float, step: int, length_s: float) -> None:
+        """Take in a step, and give up what is dearest for it."""
+        insort(self.parts, (value, step, length_s))
+        self.held_s += length_s
+        self.cost += value * length_s
+        while self.held_s > self.duration_s:
+            dearest, step, seconds = self.parts.pop()
+            gone_s = min(seconds, self.held_s - self.duration_s)
+            self.held_s -= gone_s
+            self.cost -= dearest * gone_s
+            if gone_s < seconds:
+                self.parts.append((dearest, step, seconds - gone_s))
+                break
+
+
+class _End:
+    """What a step does in which the job ends: what is missing before it, and what is dearer there.
+
+    Args:
+        before: What is cheapest of the earlier steps.
+        value: The step's intensity.
+        length_s: Its length, in seconds.
+        idle: As for `stand_by`.
+
+    Attributes:
+        seconds: How long the job runs in it.
+        cost: Intensity x seconds of the whole job.
+    """
+
+    def __init__(self, before: _Cheapest, value: float, length_s: float, idle: float) -> None:
+        self._before, self._given = before, 0
+        self.seconds = before.duration_s - before.held_s
+        self.cost, self._part_s = before.cost, 0.0
+        for dearest, _, seconds in reversed(before.parts):
+            if self.seconds >= length_s or (1.0 - idle) * dearest <= value:
+                break
+            moved_s = min(seconds, length_s - self.seconds)
+            self.seconds += moved_s
+            self.cost -= dearest * moved_s
+            self._given, self._part_s = self._given + 1, seconds - moved_s
+        self.cost += value * self.seconds
+
+    def parts(self) -> list[Part]:
+        """Return what the job runs in before that step; it is to be asked before the next one is looked at."""
+        parts = self._before.parts
+        kept, given = parts[: len(parts) - self._given], parts[len(parts) - self._given :]
+        return kept + [(value, step, self._part_s) for value, step, _ in given[:1] if self._part_s > 0.0]
+
+
+def _ends(window: Window, duration_s: float, idle: float) -> Iterator[tuple[int, _End]]:
+    """Go through the steps in which the job may end."""
+    before = _Cheapest(duration_s)
     for last, value in enumerate(window.values):
         length_s = window.edges[last + 1] - window.edges[last]
-        # What the last step takes over: what is missing, and what is dearer elsewhere.
-        missing_s = duration_s - held_s
-        taken_s = min(length_s, missing_s)
-        rest = [*chosen]
-        while rest and taken_s < length_s and (1.0 - idle) * rest[-1][0] > value:
-            dearest, step, seconds = rest.pop()
-            moved_s = min(seconds, length_s - taken_s)
-            taken_s += moved_s
-            if moved_s < seconds:
-                rest.append((dearest, step, seconds - moved_s))
-        if taken_s > 0.0 and missing_s <= length_s:
-            end_s = window.edges[last] + taken_s
-            cost = idle * window.upto(end_s) + (1.0 - idle) * (
-                sum(value * seconds for value, _, seconds in rest) + value * taken_s
-            )
-            if cost < best * NEARLY:
-                best, spans = cost, _spans(window, [*rest, (value, last, taken_s)])
-        insort(chosen, (value, last, length_s))
-        held_s += length_s
-        while held_s > duration_s:
-            dearest, step, seconds = chosen.pop()
-            kept_s = seconds - min(seconds, held_s - duration_s)
-            held_s -= seconds - kept_s
-            if kept_s > 0.0:
-                chosen.append((dearest, step, kept_s))
-                break
-    return spans
+        if duration_s - before.held_s <= length_s:
+            end = _End(before, value, length_s, idle)
+            if end.seconds > 0.0:
+                yield last, end
+        before.add(value, last, length_s)
 
 
-def _spans(window: Window, parts: Iterable[tuple[float, int, float]]) -> list[Span]:
+def _spans(window: Window, parts: Iterable[Part]) -> list[Span]:
     spans: list[Span] = []
     ordered = sorted((step, seconds) for _, step, seconds in parts)
     final = ordered[-1][0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import accumulate, pairwise
 from operator import mul, sub
 
@@ -18,6 +18,9 @@ from wattloop.grid.intensity import Intensity
 
 NEARLY = 1.0 - 1e-12
 """What is not cheaper than this share of the best is a tie, which the earlier or the simpler plan wins."""
+
+BEYOND = timedelta(days=1)
+"""How far beyond a window its forecast is asked for: what comes next says when the window's last step ends."""
 
 Span = tuple[float, float]
 """Begin and end of an uninterrupted time, in seconds from the begin of the window."""
@@ -53,10 +56,12 @@ class Window(msgspec.Struct, frozen=True):
         edges = [(time - start).total_seconds() for time, _ in points]
         if not edges or edges[0] > 0.0:
             return None
-        between_s = sorted(after - before for before, after in pairwise(edges))
+        # What is known may have been cut to begin here.
+        whole = edges[1:] if edges[0] == 0.0 and len(edges) > 2 else edges
+        between_s = sorted(after - before for before, after in pairwise(whole))
         usual_s = between_s[(len(between_s) - 1) // 2] if between_s else 0.0
         end_s = min(length_s, edges[-1] + usual_s)
-        values = [intensity.g_co2e_per_kwh for _, intensity in points]
+        values = [float(intensity.g_co2e_per_kwh) for _, intensity in points]
         first = max(k for k, edge in enumerate(edges) if edge <= 0.0)
         past = next((k for k, edge in enumerate(edges) if edge >= end_s), len(edges))
         return cls.of([0.0, *edges[first + 1 : past], end_s], values[first:past]) if end_s > 0.0 else None
