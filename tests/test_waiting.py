@@ -106,6 +106,20 @@ def test_before_the_first_step_the_limit_itself_counts() -> None:
     assert world.look().wait
 
 
+def test_nothing_is_waited_for_that_is_not_forecast_in_the_time_it_may_wait() -> None:
+    dirty = Grid([400.0] * 240)
+    verdict = World(dirty, below=250, max_wait_hours=48).look()
+    assert verdict == Verdict(False, "no 250 gCO2e/kWh are forecast in the time it may wait")
+    assert not World(dirty, below=250).look().wait  # nor within the 24 hours of its own accord
+    assert World(Grid([400.0] * 20), below=250, max_wait_hours=48).look().wait  # nobody knows
+
+
+def test_a_longest_wait_of_more_than_a_day_is_looked_through() -> None:
+    verdict = World(Grid([400.0] * 30 + [100.0] * 30), below=250, max_wait_hours=48).look()
+    assert verdict.wait and hours(verdict) == 30.0
+    assert World(Grid([400.0] * 50 + [100.0]), below=250, max_wait_hours=1e9).look().wait
+
+
 def test_a_short_peak_is_no_reason_to_pause() -> None:
     world = World(Grid([200, 400, 200, 400, 400, 200], step_s=300), below=250, shortest_minutes=6)
     assert [world.to(k / 12).look().wait for k in range(6)] == [False, False, False, True, False, False]
@@ -253,6 +267,7 @@ def test_when_the_batch_job_ends_is_known_from_slurm(told: dict[str, str], ends_
 def test_a_deadline_is_that_of_the_whole_run_and_not_of_its_last_session() -> None:
     world = World(Grid([400] * 100, looks_ahead=False), below=250, deadline_hours=10)
     assert world.look(job_s=2 * HOUR_S, trained_s=5 * HOUR_S, waited_s=2 * HOUR_S).wait
+    assert world.look(job_s=2 * HOUR_S, trained_s=4 * HOUR_S, lost_s=1 * HOUR_S, waited_s=2 * HOUR_S).wait
     world = World(world.grid, below=250, deadline_hours=10)
     verdict = world.look(job_s=2 * HOUR_S, trained_s=6 * HOUR_S, waited_s=2 * HOUR_S)
     assert verdict == Verdict(False, "the time left to the deadline is needed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -129,13 +128,13 @@ def test_what_the_user_says_of_the_length_goes_before_a_guess_by_the_epoch(fake_
             clean = start + timedelta(minutes=59)
             return [(start, Intensity(DIRTY, "a test")), (clean, Intensity(CLEAN, "a test"))]
 
-    wait = CleanHours(deadline_hours=1.0, job_hours=0.9, shortest_minutes=0)
+    wait = CleanHours(below=250, deadline_hours=1.0, job_hours=0.9, shortest_minutes=0)
     with wattloop.track(intensity=Later(DIRTY), wait=wait, interval_s=0.02) as run:
         for _ in range(3):
-            for _ in run.steps(range(100)):
-                time.sleep(0.003)
+            for _ in run.steps(range(200)):
+                time.sleep(0.005)
     # Training is said to need all but six minutes, so what is clean at the very end is of no use.
-    assert run.steps_done == 300 and run.totals.waited_s == 0.0
+    assert run.steps_done == 600 and run.totals.waited_s == 0.0
 
 
 def test_the_logger_is_any_callable(fake_nvml: FakeNvml) -> None:

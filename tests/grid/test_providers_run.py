@@ -9,17 +9,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import wattloop
 from fakes import grid_server as fake
 from fakes.grid_server import GridServer
 from fakes.nvml import FakeNvml
-from wattloop import journal
+from wattloop import CleanHours, journal
 from wattloop.footprint import Footprint
 from wattloop.grid import IntensitySeries, NotKnown, resolve
+from wattloop.grid.intensity import Intensity
 from wattloop.grid.providers import ElectricityMaps, GBCarbonIntensity, Patience, WattTime
 from wattloop.grid.providers.live import Live
 from wattloop.meters.base import Reading
@@ -220,6 +223,29 @@ def test_a_provider_that_hangs_delays_no_step(server: GridServer, fake_nvml: Fak
     # A machine with other work may take the processor away in some rounds, not in all of them.
     assert min(worst_s) < 0.001, worst_s
     assert run.totals.kg_co2e == pytest.approx(run.totals.kwh * YEARLY_GB / 1000, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32", "int64", "Fraction"])
+def test_a_source_of_ones_own_may_speak_in_numbers_of_other_kinds(
+    kind: str, fake_nvml: FakeNvml, tmp_path: Path
+) -> None:
+    number = Fraction if kind == "Fraction" else getattr(pytest.importorskip("numpy"), kind)
+
+    class Mine:
+        def at(self, time: datetime) -> Intensity:
+            return Intensity(number(123), source="mine")
+
+        def forecast(self, start: datetime, end: datetime) -> list[tuple[datetime, Intensity]]:
+            return [(start + timedelta(hours=k), self.at(start)) for k in range(3)]
+
+    with wattloop.track(intensity=Mine(), wait=CleanHours(below=200), log_dir=tmp_path, interval_s=0.02) as run:
+        for _ in run.steps(range(50)):
+            time.sleep(0.005)
+    assert run.settle(20.0)
+    (path,) = tmp_path.glob("*.jsonl")
+    end = [*journal.read(path)][-1]
+    assert isinstance(end, journal.End) and type(end.totals.kg_co2e) is float
+    assert end.totals.kg_co2e == pytest.approx(end.totals.kwh * 0.123)
 
 
 def test_where_a_series_ends_the_yearly_value_goes_on_and_is_said(

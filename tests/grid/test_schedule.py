@@ -9,12 +9,15 @@ from math import sin, tau
 from random import Random
 from time import process_time
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.day import DAY
+from wattloop.grid import IntensitySeries
 from wattloop.grid.chart import chart
 from wattloop.grid.intensity import ConstantIntensity, Intensity
 from wattloop.grid.pausing import pause_and_resume
@@ -259,6 +262,39 @@ def test_a_job_may_end_as_much_later_as_is_said_and_no_more() -> None:
         assert MIDNIGHT <= each.start <= each.end <= MIDNIGHT + timedelta(hours=10)
 
 
+def test_what_the_series_covers_is_planned_however_short_and_whenever_it_starts() -> None:
+    random = Random(5)
+    hourly = [(MIDNIGHT + timedelta(hours=k), random.uniform(50, 600)) for k in range(72)]
+    series = IntensitySeries(hourly)
+    for _ in range(300):
+        start = MIDNIGHT + timedelta(hours=random.uniform(0, 60))
+        hours, within = random.choice([0.1, 0.5, 1.0, 3.0]), random.choice([0.0, 0.25, 1.0, 6.0])
+        planned = plan(series, hours, within, 300, start=start)
+        assert planned.flexible_start.saved_kg >= -1e-12
+    # Its last value holds for an hour, as the others do.
+    assert plan(series, 2.0, 0.5, 300, start=MIDNIGHT + timedelta(hours=69.5)).hours == 2.0
+    with pytest.raises(ValueError, match="the forecast ends"):
+        plan(series, 2.0, 0.6, 300, start=MIDNIGHT + timedelta(hours=69.5))
+
+
+@pytest.mark.parametrize("day", [datetime(2025, 10, 25, 18), datetime(2025, 3, 29, 18)])
+def test_a_plan_of_a_zone_is_that_of_the_same_moment_when_clocks_change(day: datetime) -> None:
+    start = day.replace(tzinfo=ZoneInfo("Europe/Paris"))
+    values = [(start.astimezone(UTC) + timedelta(hours=k), 100.0 if 12 <= k < 14 else 400.0) for k in range(48)]
+    series = IntensitySeries(values)
+    here = plan(series, 2, 24, 300, start=start)
+    there = plan(series, 2, 24, 300, start=start.astimezone(UTC))
+    assert here.plans == there.plans
+    assert here.flexible_start.start.tzinfo is start.tzinfo
+    assert here.flexible_start.start.astimezone(UTC) == values[12][0] and here.flexible_start.waits_h == 12.0
+
+
+def test_a_series_of_numpy_numbers_makes_a_plan_of_plain_ones() -> None:
+    numpy = pytest.importorskip("numpy")
+    schedule = plan(Series([numpy.float32(value) for value in DAY]), 4, 16, 300, start=MIDNIGHT)
+    assert msgspec.json.decode(msgspec.json.encode(schedule))["now"]["kg_co2e"] == day().now.kg_co2e
+
+
 def test_idle_time_between_pieces_is_paid_for_and_waiting_is_not() -> None:
     series = Series([100, 900, 100, 900, 900])
     schedule = plan(series, 2, 3, 300, 60, start=MIDNIGHT)
@@ -309,6 +345,8 @@ def test_a_plan_starts_now_unless_told() -> None:
     [
         ({"hours": 0}, "hours=0 is not accepted; give a number above 0"),
         ({"hours": float("nan")}, "hours=nan is not accepted"),
+        ({"hours": 1e300}, "hours=1e\\+300 is not accepted; give a number above 0 and at most 100000"),
+        ({"within_hours": 1e9}, "within_hours=1000000000.0 is not accepted"),
         ({"within_hours": -1}, "within_hours=-1 is not accepted; give a number of at least 0"),
         ({"watts": 0}, "watts=0 is not accepted"),
         ({"watts": "300"}, "watts='300' is not accepted"),

@@ -62,6 +62,11 @@ def test_one_that_draws_as_much_idle_does_not_wait() -> None:
     assert stand_by(window, 5.0, 1.0) == [(0.0, 5.0)]
 
 
+def test_at_nearly_equal_intensity_it_begins_at_once_however_many_steps_are_added_up() -> None:
+    window = Window.of([300.0 * k for k in range(9000)], [123.4] * 8999)
+    assert stand_by(window, 30 * 86400.0 + 0.1, 0.0) == [(0.0, 30 * 86400.0 + 0.1)]
+
+
 def test_three_days_of_five_minutes_are_planned_in_no_time() -> None:
     random = Random(3)
     window = Window.of([300.0 * k for k in range(865)], [random.uniform(50, 600) for _ in range(864)])

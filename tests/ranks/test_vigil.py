@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from fakes.grid import CLEAN, DIRTY, Grid
 from ranks.threads import ThreadRanks
 from wattloop import CleanHours
+from wattloop.grid import IntensitySeries
 from wattloop.grid.intensity import Intensity
 from wattloop.grid.nowait import NoWait
 from wattloop.job import Job
@@ -46,6 +47,27 @@ def test_the_first_rank_alone_looks_at_the_grid_and_says_how_long_it_may_last() 
     (short,) = vigils(Grid(DIRTY), 1, checkpoint_minutes=float("inf"))
     # How long it may last is not known here; a longest wait of no time at all would make it short.
     assert short.look() and short.wish() in (PAUSE, LONG_PAUSE)
+
+
+def test_a_pause_is_told_with_the_reason_for_which_it_was_agreed() -> None:
+    grid = Grid(DIRTY)
+    (vigil,) = vigils(grid, 1)
+    assert vigil.look() and vigil.wish() == LONG_PAUSE
+    grid.value = CLEAN  # while a checkpoint is written
+    vigil._waiting.hold(False)
+    assert not vigil.look() and vigil.wish() == TRAIN
+    assert vigil.verdict.wait and vigil.verdict.why == "500 gCO2e/kWh is above 250"
+
+
+def test_what_cannot_be_known_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    over = datetime.now(UTC) - timedelta(days=2)
+    series = IntensitySeries([(over, 400.0), (over + timedelta(hours=1), 400.0)])
+    (vigil,) = vigils(series, 1)
+    begin_s = time.monotonic()
+    vigil.look_first()
+    assert time.monotonic() - begin_s < FIRST_ANSWER_S / 2 and vigil.wish() == TRAIN
+    (said,) = caplog.messages
+    assert said == "carbon intensity is not known, so training begins without a wait for clean electricity"
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])

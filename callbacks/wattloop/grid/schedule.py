@@ -153,7 +153,7 @@ def plan(
         idle_watts=idle_watts,
         pue=pue,
         source=known[0][1].source,
-        intensities=tuple((time, intensity.g_co2e_per_kwh) for time, intensity in known),
+        intensities=tuple((time, value) for (time, _), value in zip(known, window.values, strict=True)),
         now=job.plan("now", [(0.0, job.run_s)]),
         flexible_start=job.plan("flexible_start", [flexible_start(window, job.run_s)]),
         pause_and_resume=job.plan("pause_and_resume", pause_and_resume(window, job.run_s, job.idle)),
