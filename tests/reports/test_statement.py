@@ -26,6 +26,7 @@ from wattloop.reports.collection import Report
 from wattloop.reports.facts import hardware
 from wattloop.reports.runs import summarize
 from wattloop.reports.statement import latex_statement, markdown_statement
+from wattloop.reports.summary import RunSummary
 from wattloop.reports.text import LONGEST, latex, markdown
 
 SOURCE = "France 2024: Ember via Our World in Data, CC BY 4.0 (life-cycle, production-based, average)"
@@ -129,6 +130,37 @@ def test_hardware_of_several_runs_is_named_together(tmp_path: Path) -> None:
     assert hardware([*named, unnamed]) == "1 to 4 x NVIDIA H100 80GB HBM3 and 4 GPUs"
     on_a_cpu = msgspec.structs.replace(unnamed, gpus=0.0, channels=())
     assert hardware([*named, on_a_cpu]) == "1 to 4 x NVIDIA H100 80GB HBM3"
+
+
+def test_that_no_gpu_was_measured_is_not_to_say_that_there_was_none(tmp_path: Path) -> None:
+    spent = msgspec.structs.replace(SPENT, gpu_j=0.0, gpu_s=0.0)
+    tick = msgspec.structs.replace(PRICED, totals=spent, channels={"cpu:0": "counter"})
+    done = msgspec.structs.replace(DONE, totals=spent)
+    alone = told(tmp_path / "alone", BEGIN, tick, done)
+    assert hardware(alone.runs) == ""
+    said = "Training took 10.0 h on hardware without a measured GPU in France, from January 2026"
+    assert latex_statement(alone).startswith(said)
+    begin = msgspec.structs.replace(BEGIN, hosts=("node1", "node2"))
+    together = told(tmp_path / "together", begin, tick, done)
+    assert "on 2 hosts without a measured GPU in France" in markdown_statement(together)
+    assert "on an MI300X in France" in markdown_statement(alone, "an MI300X")
+    bare = told(tmp_path / "bare", BEGIN, done)
+    assert "on hardware that is not on record in France" in markdown_statement(bare)
+
+
+def test_hosts_are_counted_run_by_run(tmp_path: Path) -> None:
+    def on(*sessions: tuple[str, ...]) -> RunSummary:
+        begins = [
+            msgspec.structs.replace(BEGIN, session=number, hosts=hosts) for number, hosts in enumerate(sessions, 1)
+        ]
+        return told(tmp_path / str(sessions), *begins, PRICED, DONE).runs[0]
+
+    first, second, both = on(("node1",)), on(("node2",)), on(("node1", "node2"))
+    assert hardware([first, second]) == "4 GPUs"
+    assert hardware([both]) == hardware([both, both]) == "4 GPUs on 2 hosts"
+    assert hardware([first, both]) == "4 GPUs on 1 to 2 hosts"
+    # Gone on with on another host.
+    assert hardware([on(("node1",), ("node2",))]) == "4 GPUs"
 
 
 def test_hardware_is_named_in_the_users_words(tmp_path: Path) -> None:

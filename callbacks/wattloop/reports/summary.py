@@ -86,6 +86,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         framework: The front end.
         version: Of wattloop, in the last session.
         hosts: Names of the hosts it was on.
+        hosts_together: How many of them it had at a time, at most.
         world_size: Ranks that measured together in the last session.
         gpus: GPUs reserved, on average over `duration_s`.
         gpu_models: How many GPUs of each product name it had, the most of them at a time; empty where that is not on
@@ -133,6 +134,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     framework: str
     version: str
     hosts: tuple[str, ...]
+    hosts_together: int
     world_size: int
     gpus: float
     gpu_models: dict[str, int]
