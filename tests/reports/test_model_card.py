@@ -151,7 +151,10 @@ def test_what_is_not_written_line_by_line_is_kept_by_its_meaning() -> None:
         assert changed.data.to_dict() == {**before, KEY: BLOCK}
 
 
-@pytest.mark.parametrize("metadata", ["a: [1", "- a\n- b", "a: b: c", "just text"])
+@pytest.mark.parametrize(
+    "metadata",
+    ["a: [1", "- a\n- b", "a: b: c", "just text", "yes: on", "1: a", "tags: 5", "ignore_metadata_errors: no"],
+)
 def test_a_card_that_cannot_be_read_is_left_as_it_is(trained: Report, tmp_path: Path, metadata: str) -> None:
     card = tmp_path / "README.md"
     content = f"---\n{metadata}\n---\nbody\n"
