@@ -182,6 +182,7 @@ class Digest:
             site_kwh=site_j / J_PER_KWH if site_j is not None else None,
             g_co2e_per_kwh=_ratio(totals.kg_co2e * G_PER_KG, site_j / J_PER_KWH) if site_j is not None else None,
             sources=self._sources(),
+            region=printable(start.region) if start is not None else "",
             regions=tuple(filter(None, self.regions)),
             pues=tuple(self.pues),
             budget=budget,
