@@ -62,6 +62,7 @@ def test_a_statement_holds_what_papers_ask_for(tmp_path: Path) -> None:
 GPT3 = {"watts": 330.0, "count": 10_000, "days": 14.8, "pue": 1.1, "intensity": 429.0}
 V100 = {"gpu": "V100", "gpu_hours": 1000.0, "region": "SE3", "net_share": 0.25, "embodied": Embodied()}
 T4 = {"gpu": "T4", "hours": 1.0, "utilization": 0.5}
+IDLE = {"gpu": "T4", "hours": 1.0, "utilization": 0.00512}
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,7 @@ T4 = {"gpu": "T4", "hours": 1.0, "utilization": 0.5}
             T4,
             r"At 35 W per device, 50\% of their thermal design power (NVIDIA T4 data sheet), and a PUE of 1, this is",
         ),
+        (IDLE, r"At 0.358 W per device, 0.512\% of their thermal design power"),
         (T4, "The place is not known, so this is the world's average carbon intensity."),
     ],
 )
