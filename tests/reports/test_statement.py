@@ -302,6 +302,11 @@ def test_letters_of_latin_script_stay_and_others_become_what_there_is() -> None:
     assert latex("a\x1b[0mb\u202e") == "a?[0mb?"
 
 
+def test_letters_that_pdflatex_lacks_become_what_there_is() -> None:
+    assert latex("ĐąþŊ") == "ĐąþŊ"
+    assert latex("ĦħŦŧĸ ĿŀŉſŸ") == "????? L?l??nsŸ"
+
+
 @given(st.text(max_size=60) | st.text("wW.:/\\", max_size=12))
 def test_no_text_is_obeyed_by_markdown(text: str) -> None:
     escaped = markdown(text)
