@@ -289,6 +289,15 @@ def test_a_gap_in_a_series_is_not_planned_across(tmp_path: Path) -> None:
     assert message.startswith("wattloop: the forecast ends 4 h after 2025-01-20 00:00 UTC, 6 h within 24 h need 30 h")
 
 
+@pytest.mark.parametrize("arguments", [("schedule", "--hours", "6"), ("doctor",)])
+def test_a_command_without_an_option_for_it_suggests_none(arguments: Sequence[str]) -> None:
+    message = refused(*arguments, "--region", "zz")
+    assert message.startswith("wattloop: --region 'zz' is not known. Accepted: an ISO 3166 country code")
+    assert message.endswith("or 'world'; `wattloop regions` lists them all\n")
+    one_that_has = refused("estimate", "--hours", "6", "--watts", "300", "--region", "zz")
+    assert one_that_has.endswith("; for any other place give --intensity in g CO2e/kWh\n")
+
+
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ import wattloop
 from fakes.nvml import FakeNvml
 from fakes.nvml import environment as with_fake
 from fakes.powercap import Powercap
+from wattloop.commands.doctor import _sections
 from wattloop.diagnosis.diagnose import diagnose
 from wattloop.diagnosis.findings import Diagnosis, Instrument
 from wattloop.diagnosis.surroundings import surroundings
@@ -330,6 +331,14 @@ def test_without_counters_of_the_cpu_it_says_what_helps(
     assert "holds no RAPL counter" in rapl.why
     assert rapl.remedy.startswith(remedy)
     assert bool(remedy) == bool(rapl.remedy)
+
+
+def test_the_command_calls_what_helps_as_its_own_options(machine: Machine) -> None:
+    machine.cpu("GenuineIntel", virtual=True)
+    found = machine.diagnose()
+    assert of(found, "rapl").remedy.endswith("; modelled_cpu=True estimates")
+    said = [text for _, lines in _sections(found) for text, _ in lines]
+    assert "-> nothing in a virtual machine: its host alone sees the counters; --modelled-cpu estimates" in said
 
 
 def without_roots_rights() -> None:

@@ -110,6 +110,9 @@ def test_a_table_with_a_word_for_a_number_is_refused(tmp_path: Path) -> None:
         ("NVIDIA A100 80GB PCIe", "A100 PCIe 80GB"),
         ("NVIDIA H100 80GB HBM3", "H100 SXM5"),
         ("NVIDIA H100 PCIe", "H100 PCIe"),
+        ("NVIDIA A800-SXM4-80GB", "A800 SXM4"),
+        ("NVIDIA A800 80GB PCIe", "A800 PCIe 80GB"),
+        ("NVIDIA H800", "H800 SXM5"),
         ("NVIDIA GH200 480GB", "GH200"),
         ("Tesla V100-SXM2-32GB", "V100 SXM2"),
         ("Tesla T4", "T4"),
@@ -127,6 +130,15 @@ def test_a_table_with_a_word_for_a_number_is_refused(tmp_path: Path) -> None:
 )
 def test_names_of_vendors_drivers_and_people_are_understood(name: str, found: str) -> None:
     assert resolve(name).name == found
+
+
+@pytest.mark.parametrize(
+    ("variant", "sibling"),
+    [("A800 SXM4", "A100 SXM4"), ("A800 PCIe 80GB", "A100 PCIe 80GB"), ("H800 SXM5", "H100 SXM5")],
+)
+def test_variants_for_another_market_compute_as_their_siblings_do(variant: str, sibling: str) -> None:
+    one, other = resolve(variant), resolve(sibling)
+    assert (one.tdp_w, one.fp32_tflops, one.tensor16_tflops) == (other.tdp_w, other.fp32_tflops, other.tensor16_tflops)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,20 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.parametrize("moment", ["wattloop.watching.main", "argparse", "wattloop.watching.witness"])
+def test_ctrl_c_before_the_command_has_begun_ends_us_without_a_word(moment: str, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    hook = f"lambda event, args: event == 'import' and args[0] == {moment!r} and os.kill(os.getpid(), signal.SIGINT)"
+    done = subprocess.run(
+        python(f"import os, signal, sys; sys.addaudithook({hook}); {CODE}", "watch", "touch", str(made)),
+        env=environment(),
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+    assert not made.exists()
+
+
 # -- what is asked -----------------------------------------------------------------------------------------------------
 
 

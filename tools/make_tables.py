@@ -30,7 +30,7 @@ WHEELS = {"carbontracker": "2.4.7", "codecarbon": "3.3.2"}
 KG_PER_LB = 0.45359237
 
 REGION_COLUMNS = ("code", "name", "aliases", "g_co2e_per_kwh", "year", "source", "basis")
-CLOUD_COLUMNS = (*REGION_COLUMNS, "place")
+CLOUD_COLUMNS = (*REGION_COLUMNS, "place", "within")
 CPU_COLUMNS = ("name", "watts")
 CODECARBON = f"CodeCarbon {WHEELS['codecarbon']}, MIT"
 OWID = "Ember via Our World in Data, CC BY 4.0"
@@ -63,6 +63,21 @@ PROVINCES = {
 FUELS = {"naturalGas": "natural_gas", "hydro": "hydroelectricity"}
 CLOUDS = {"aws": "AWS", "azure": "Azure", "gcp": "GCP"}
 MISSPELT = {"me-cenrtal1": "me-central1"}
+# Google, Regions and zones: states and provinces that a table has, and Hong Kong, which the source counts as China.
+GCP_WITHIN = {
+    "asia-east2": "HK",
+    "northamerica-northeast1": "CA-QC",
+    "northamerica-northeast2": "CA-ON",
+    "us-central1": "US-IA",
+    "us-east1": "US-SC",
+    "us-east4": "US-VA",
+    "us-east5": "US-OH",
+    "us-south1": "US-TX",
+    "us-west1": "US-OR",
+    "us-west2": "US-CA",
+    "us-west3": "US-UT",
+    "us-west4": "US-NV",
+}
 
 ALIASES = {
     "AE": "UAE",
@@ -233,18 +248,21 @@ def _uncovered(coverage: str) -> str:
     return f"; a lower bound, {missing:.0f} % of generation counted as 0" if missing > 1.0 else ""
 
 
-def gcp_regions(codecarbon: zipfile.ZipFile) -> Sequence[Sequence[str]]:
+def gcp_regions(codecarbon: zipfile.ZipFile, places: Iterable[Sequence[str]]) -> Sequence[Sequence[str]]:
     """Make the rows of the Google Cloud regions whose grid's carbon intensity Google publishes.
 
     Args:
         codecarbon: Wheel with the cloud table.
+        places: Rows of the country table.
     """
+    alpha_2 = {row[2].partition("|")[0]: row[0] for row in places}
     text = codecarbon.read("codecarbon/data/cloud/impact.csv").decode("utf-8-sig")
     source = "Google, Carbon free energy for Google Cloud regions"
     return sorted(
-        (f"gcp:{region}", f"GCP {region}, {row['city']}", "", f"{float(row['impact']):.1f}", "2023", source, GROSS, "")
+        (f"gcp:{region}", f"GCP {region}, {row['city']}", "", f"{float(row['impact']):.1f}", "2023", *said)
         for row in csv.DictReader(io.StringIO(text))
         for region in [MISSPELT.get(row["region"], row["region"])]
+        for said in [(source, GROSS, "", GCP_WITHIN.get(region) or alpha_2[row["countryIsoCode"]])]
     )
 
 
@@ -257,7 +275,7 @@ def cloud_places(places: Iterable[Sequence[str]]) -> Sequence[Sequence[str]]:
     values = {row[0]: row[3:7] for row in places}
     with Path(__file__).with_name("cloud_places.csv").open(encoding="utf-8", newline="") as file:
         return [
-            (f"{row['provider']}:{row['region']}", name, "", *values[row["place"]], row["place"])
+            (f"{row['provider']}:{row['region']}", name, "", *values[row["place"]], row["place"], row["place"])
             for row in csv.DictReader(file)
             for name in [f"{CLOUDS[row['provider']]} {row['region']}, {row['location']}"]
         ]
@@ -312,7 +330,8 @@ def make() -> dict[Path, bytes]:
                 "chinese_provinces": chinese_provinces(codecarbon),
                 "nordic_zones": nordic_zones(codecarbon),
             }
-            clouds = sorted([*gcp_regions(codecarbon), *cloud_places(chain.from_iterable(places.values()))])
+            google = gcp_regions(codecarbon, places["countries"])
+            clouds = sorted([*google, *cloud_places(chain.from_iterable(places.values()))])
             return {
                 **{PACKAGE / f"grid/data/{name}.csv": as_csv(REGION_COLUMNS, rows) for name, rows in places.items()},
                 PACKAGE / "grid/data/cloud_regions.csv": as_csv(CLOUD_COLUMNS, clouds),

@@ -15,12 +15,12 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line."""
-    if sys.argv[1:2] == ["watch"]:
-        # The command that is watched would wait for all that the others need.
-        from wattloop.watching.main import main as watch
-
-        watch(sys.argv[2:])
     try:
+        if sys.argv[1:2] == ["watch"]:
+            # The command that is watched would wait for all that the others need.
+            from wattloop.watching.main import main as watch
+
+            watch(sys.argv[2:])
         _open_output()
         app()()
     except KeyboardInterrupt:

@@ -126,6 +126,32 @@ def test_a_cloud_region_without_a_value_has_that_of_its_place_and_says_so(name: 
     assert f"(the value of {place})" in region.intensity().source
 
 
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("gcp:europe-west4", "NL"),
+        ("gcp:europe-west2", "GB"),
+        ("gcp:asia-east2", "HK"),
+        ("gcp:us-central1", "US-IA"),
+        ("gcp:northamerica-northeast2", "CA-ON"),
+        ("gcp:europe-north2", "SE"),
+        ("aws:us-gov-west-1", "US"),
+        ("azure:westus3", "US-AZ"),
+    ],
+)
+def test_a_cloud_region_is_within_a_country_or_state(name: str, code: str) -> None:
+    assert resolve(name).within == code
+
+
+def test_every_cloud_region_is_within_a_place_that_has_a_value() -> None:
+    clouds = [region for region in regions() if ":" in region.code]
+    assert all(resolve(region.within).code == region.within and ":" not in region.within for region in clouds)
+    assert all(region.within == region.place for region in clouds if region.place)
+    # Where a country has states here, its regions are told by them.
+    national = {region.code for region in clouds if region.within in ("US", "CA", "CN")}
+    assert national == {"aws:us-gov-east-1", "aws:us-gov-west-1"}
+
+
 def test_every_cloud_region_stands_in_a_place_or_has_a_value_of_its_own() -> None:
     clouds = [region for region in regions() if ":" in region.code]
     assert {region.code.partition(":")[0] for region in clouds} == {"aws", "azure", "gcp"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import platform
 from pathlib import Path
 
 import msgspec
@@ -119,3 +121,14 @@ def test_a_run_in_several_files_is_told_once_from_the_one_that_tells_most(tmp_pa
     assert report.problems == ()
     (note,) = report.notes
     assert note.startswith("3 files are of run r1, which is told once, from ")
+
+
+def test_a_run_that_goes_on_is_not_told_from_a_copy_that_nobody_writes(tmp_path: Path) -> None:
+    path = written(tmp_path / "logs", start("r1", host=platform.node()), TICK, run_id="r1")
+    copy = tmp_path / "a copy" / path.name
+    copy.parent.mkdir()
+    copy.write_bytes(path.read_bytes())
+    with path.open("ab") as writing:
+        fcntl.flock(writing, fcntl.LOCK_EX)
+        report = collect([str(copy), str(path)])
+    assert [(run.status, run.path) for run in report.runs] == [("running", str(path))]

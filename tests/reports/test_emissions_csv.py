@@ -16,8 +16,10 @@ from fakes.nvml import FakeNvml
 from reports.trained import J_PER_KWH, WATTS, finished, path_of
 from test_journal import END, START, written
 from wattloop.footprint import Totals
+from wattloop.grid.regions import regions
 from wattloop.reports.collection import collect, find
 from wattloop.reports.emissions_csv import CODECARBON, OWN, emissions_csv
+from wattloop.reports.place import place
 from wattloop.reports.runs import summarize
 from wattloop.reports.summary import RunSummary
 
@@ -118,11 +120,35 @@ def test_memory_is_told_apart_where_it_was_measured(tmp_path: Path) -> None:
     assert float(row["gpu_power"]) == pytest.approx(1.1 * 1000)
 
 
-def test_a_cloud_region_is_named_as_codecarbon_names_it(tmp_path: Path) -> None:
-    start = msgspec.structs.replace(START, region="aws:ca-central-1")
+@pytest.mark.parametrize(
+    ("code", "country", "iso3", "part"),
+    [
+        ("aws:ca-central-1", "Canada", "CAN", "quebec"),
+        ("gcp:europe-west4", "Netherlands", "NLD", ""),
+        ("gcp:us-central1", "United States", "USA", "iowa"),
+    ],
+)
+def test_a_cloud_region_is_named_as_codecarbon_names_it(
+    tmp_path: Path, code: str, country: str, iso3: str, part: str
+) -> None:
+    start = msgspec.structs.replace(START, region=code)
     (row,) = rows(emissions_csv([summary(written(tmp_path, start, END))]))
-    where = ("cloud_provider", "cloud_region", "country_iso_code", "region", "on_cloud")
-    assert [row[name] for name in where] == ["aws", "ca-central-1", "CAN", "quebec", "Y"]
+    where = ("cloud_provider", "cloud_region", "country_name", "country_iso_code", "region", "on_cloud")
+    assert [row[name] for name in where] == [*code.split(":"), country, iso3, part, "Y"]
+
+
+def test_every_region_has_a_country_and_no_name_says_it_twice() -> None:
+    for region in regions():
+        if region.code != "WORLD":
+            where = place(region.code)
+            assert where.country and len(where.iso3) == 3, region.code
+            before, _, last = where.name.rpartition(", ")
+            assert last != where.country or where.country not in before, where.name
+    assert place("NO1").name == "Norway bidding zone 1 (Oslo)"
+    assert place("azure:westeurope").name == "Azure westeurope, Netherlands"
+    assert place("gcp:europe-west4").name == "GCP europe-west4, Eemshaven, Netherlands"
+    assert place("aws:me-central-1").name == "AWS me-central-1, UAE"
+    assert place("US-NM").name == "New Mexico, United States"
 
 
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "\r=1"])

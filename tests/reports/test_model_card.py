@@ -20,6 +20,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from wattloop.reports.model_card import KEY, block, with_block, write
+from wattloop.reports.summary import Channel
 
 BLOCK: dict[str, str | float] = {"emissions": 12.5, "source": "wattloop 0.1.0; a: b # c", "hardware_used": "2 GPUs"}
 AS_YAML = "co2_eq_emissions:\n  emissions: 12.5\n  source: 'wattloop 0.1.0; a: b # c'\n  hardware_used: 2 GPUs"
@@ -150,7 +151,10 @@ def test_what_is_not_written_line_by_line_is_kept_by_its_meaning() -> None:
         assert changed.data.to_dict() == {**before, KEY: BLOCK}
 
 
-@pytest.mark.parametrize("metadata", ["a: [1", "- a\n- b", "a: b: c", "just text"])
+@pytest.mark.parametrize(
+    "metadata",
+    ["a: [1", "- a\n- b", "a: b: c", "just text", "yes: on", "1: a", "tags: 5", "ignore_metadata_errors: no"],
+)
 def test_a_card_that_cannot_be_read_is_left_as_it_is(trained: Report, tmp_path: Path, metadata: str) -> None:
     card = tmp_path / "README.md"
     content = f"---\n{metadata}\n---\nbody\n"
@@ -166,6 +170,14 @@ def test_a_card_that_is_no_text_is_left_as_it_is(trained: Report, tmp_path: Path
     with pytest.raises(ValueError, match="not text in UTF-8"):
         write(card, trained)
     assert card.read_bytes() == b"\xff\xfe"
+
+
+def test_a_run_of_which_no_gpu_was_measured_names_no_hardware(trained: Report) -> None:
+    channels = (Channel("cpu:0", "counter", 1.0),)
+    runs = [msgspec.structs.replace(run, gpus=0.0, gpu_models={}, channels=channels) for run in trained.runs]
+    told = msgspec.structs.replace(trained, runs=runs)
+    assert "hardware_used" not in block(told)
+    assert block(told, hardware="8 x MI300X")["hardware_used"] == "8 x MI300X"
 
 
 def test_a_run_without_a_place_says_none(fake_nvml: FakeNvml, tmp_path: Path) -> None:

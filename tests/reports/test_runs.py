@@ -447,6 +447,15 @@ def test_an_end_counts_for_less_than_a_session_that_follows(tmp_path: Path) -> N
     assert run.channels[0].kwh is None
 
 
+def test_a_session_without_a_place_ran_in_none_that_came_before(tmp_path: Path) -> None:
+    second = msgspec.structs.replace(START, session=2, region="")
+    told = summary(written(tmp_path, START, TICK, second, TICK))
+    assert (told.region, told.regions) == ("", ("FR",))
+    third = msgspec.structs.replace(START, session=3)
+    again = summary(written(tmp_path / "again", START, second, third, END))
+    assert (again.region, again.regions) == ("FR", ("FR",))
+
+
 def test_a_session_killed_before_its_first_line_has_spent_what_it_began_with(tmp_path: Path) -> None:
     spent = Totals(gpu_j=77.0, kg_co2e=1e-6, duration_s=1.0)
     start = msgspec.structs.replace(START, session=2, spent_before=spent)

@@ -26,6 +26,7 @@ from wattloop.reports.collection import Report
 from wattloop.reports.facts import hardware
 from wattloop.reports.runs import summarize
 from wattloop.reports.statement import latex_statement, markdown_statement
+from wattloop.reports.summary import RunSummary
 from wattloop.reports.text import LONGEST, latex, markdown
 
 SOURCE = "France 2024: Ember via Our World in Data, CC BY 4.0 (life-cycle, production-based, average)"
@@ -61,6 +62,7 @@ def test_a_statement_holds_what_papers_ask_for(tmp_path: Path) -> None:
 GPT3 = {"watts": 330.0, "count": 10_000, "days": 14.8, "pue": 1.1, "intensity": 429.0}
 V100 = {"gpu": "V100", "gpu_hours": 1000.0, "region": "SE3", "net_share": 0.25, "embodied": Embodied()}
 T4 = {"gpu": "T4", "hours": 1.0, "utilization": 0.5}
+IDLE = {"gpu": "T4", "hours": 1.0, "utilization": 0.00512}
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,7 @@ T4 = {"gpu": "T4", "hours": 1.0, "utilization": 0.5}
             T4,
             r"At 35 W per device, 50\% of their thermal design power (NVIDIA T4 data sheet), and a PUE of 1, this is",
         ),
+        (IDLE, r"At 0.358 W per device, 0.512\% of their thermal design power"),
         (T4, "The place is not known, so this is the world's average carbon intensity."),
     ],
 )
@@ -129,6 +132,37 @@ def test_hardware_of_several_runs_is_named_together(tmp_path: Path) -> None:
     assert hardware([*named, unnamed]) == "1 to 4 x NVIDIA H100 80GB HBM3 and 4 GPUs"
     on_a_cpu = msgspec.structs.replace(unnamed, gpus=0.0, channels=())
     assert hardware([*named, on_a_cpu]) == "1 to 4 x NVIDIA H100 80GB HBM3"
+
+
+def test_that_no_gpu_was_measured_is_not_to_say_that_there_was_none(tmp_path: Path) -> None:
+    spent = msgspec.structs.replace(SPENT, gpu_j=0.0, gpu_s=0.0)
+    tick = msgspec.structs.replace(PRICED, totals=spent, channels={"cpu:0": "counter"})
+    done = msgspec.structs.replace(DONE, totals=spent)
+    alone = told(tmp_path / "alone", BEGIN, tick, done)
+    assert hardware(alone.runs) == ""
+    said = "Training took 10.0 h on hardware without a measured GPU in France, from January 2026"
+    assert latex_statement(alone).startswith(said)
+    begin = msgspec.structs.replace(BEGIN, hosts=("node1", "node2"))
+    together = told(tmp_path / "together", begin, tick, done)
+    assert "on 2 hosts without a measured GPU in France" in markdown_statement(together)
+    assert "on an MI300X in France" in markdown_statement(alone, "an MI300X")
+    bare = told(tmp_path / "bare", BEGIN, done)
+    assert "on hardware that is not on record in France" in markdown_statement(bare)
+
+
+def test_hosts_are_counted_run_by_run(tmp_path: Path) -> None:
+    def on(*sessions: tuple[str, ...]) -> RunSummary:
+        begins = [
+            msgspec.structs.replace(BEGIN, session=number, hosts=hosts) for number, hosts in enumerate(sessions, 1)
+        ]
+        return told(tmp_path / str(sessions), *begins, PRICED, DONE).runs[0]
+
+    first, second, both = on(("node1",)), on(("node2",)), on(("node1", "node2"))
+    assert hardware([first, second]) == "4 GPUs"
+    assert hardware([both]) == hardware([both, both]) == "4 GPUs on 2 hosts"
+    assert hardware([first, both]) == "4 GPUs on 1 to 2 hosts"
+    # Gone on with on another host.
+    assert hardware([on(("node1",), ("node2",))]) == "4 GPUs"
 
 
 def test_hardware_is_named_in_the_users_words(tmp_path: Path) -> None:
@@ -266,6 +300,11 @@ def test_no_text_is_obeyed_by_latex(text: str) -> None:
 def test_letters_of_latin_script_stay_and_others_become_what_there_is() -> None:
     assert latex("Québec, Łódź, ＮＯＤＥ, 東京, ½") == "Québec, Łódź, NODE, ??, 1?2"
     assert latex("a\x1b[0mb\u202e") == "a?[0mb?"
+
+
+def test_letters_that_pdflatex_lacks_become_what_there_is() -> None:
+    assert latex("ĐąþŊ") == "ĐąþŊ"
+    assert latex("ĦħŦŧĸ ĿŀŉſŸ") == "????? L?l??nsŸ"
 
 
 @given(st.text(max_size=60) | st.text("wW.:/\\", max_size=12))

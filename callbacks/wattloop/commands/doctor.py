@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wattloop.commands.common import AsJson, user_errors, write_json
+from wattloop.commands.words import as_options
 
 if TYPE_CHECKING:
     from wattloop.diagnosis.findings import Channel, Diagnosis, FoundGpu
 
+OPTIONS = ("region", "modelled_cpu")
 NAMES = {"nvml": "NVIDIA GPUs", "rapl": "CPU and memory", "model": "CPU, modelled"}
 GOOD, BAD, NEITHER = "green", "red", "dim"
 Line = tuple[str, str]
@@ -29,7 +31,7 @@ def doctor(
     """Say what is measured here, what is not, why, and what would help."""
     from wattloop.diagnosis.diagnose import diagnose
 
-    with user_errors(["region"]):
+    with user_errors(OPTIONS):
         found = diagnose(region, modelled_cpu, powercap_root)
     if json:
         write_json(found)
@@ -67,7 +69,7 @@ def _sections(found: Diagnosis) -> Iterator[tuple[str, list[Line]]]:
         if instrument.why:
             lines.append((instrument.why, NEITHER if instrument.used or not instrument.remedy else BAD))
         if instrument.remedy:
-            lines.append((f"-> {instrument.remedy}", ""))
+            lines.append((f"-> {as_options(instrument.remedy, OPTIONS)}", ""))
         if instrument.name == "model":
             known = "" if found.model.known else ", guessed"
             lines.append((f"{found.model.cpu or 'this CPU'}: design power {found.model.watts:g} W{known}", NEITHER))

@@ -38,6 +38,7 @@ class Region(msgspec.Struct, frozen=True):
         basis: What it counts: life-cycle or direct, production or consumption, average or marginal.
         aliases: Other names it answers to.
         place: Code of the country or state whose value this is, where a cloud provider publishes none for its region.
+        within: Code of the country or state that a cloud region is in, whosoever's value it has.
 
     Raises:
         ValueError: The value is not above 0, or above what any grid has.
@@ -51,6 +52,7 @@ class Region(msgspec.Struct, frozen=True):
     basis: str
     aliases: tuple[str, ...] = ()
     place: str = ""
+    within: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a row that would make energy free of carbon."""
@@ -71,7 +73,7 @@ def read_table(path: Path) -> Iterator[Region]:
 
     Args:
         path: CSV file with the columns code, name, aliases (separated by ``|``), g_co2e_per_kwh, year, source, basis,
-            and place where rows have one.
+            and place and within where rows have one.
 
     Raises:
         ValueError: A row holds a value that is not accepted.
@@ -87,6 +89,7 @@ def read_table(path: Path) -> Iterator[Region]:
                 basis=row["basis"],
                 aliases=tuple(filter(None, row["aliases"].split("|"))),
                 place=row.get("place", ""),
+                within=row.get("within", ""),
             )
 
 

@@ -127,7 +127,7 @@ def _once(found: Sequence[RunSummary]) -> tuple[tuple[RunSummary, ...], tuple[st
         by_id.setdefault(run.run_id, []).append(run)
     runs, notes = [], []
     for run_id, several in by_id.items():
-        best = max(several, key=lambda run: (run.sessions, run.ended, run.kwh))
+        best = max(several, key=lambda run: (run.sessions, run.ended, run.kwh, run.status == "running"))
         if len(several) > 1:
             notes.append(f"{len(several)} files are of run {run_id}, which is told once, from {best.path}")
             begun = [run.started for run in several if run.started is not None]

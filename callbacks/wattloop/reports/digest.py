@@ -42,6 +42,7 @@ class Digest:
         self.waited_kwh, self.waiting = 0.0, False
         self.lost_kwh = 0.0
         self.hosts: dict[str, None] = {}
+        self.hosts_together = 1
         self.regions: dict[str, None] = {}
         self.pues: dict[float, None] = {}
         self.methods: dict[str, str] = {}
@@ -95,6 +96,7 @@ class Digest:
         self.start, self.end, self.stop, self.lost_kwh = start, None, None, start.lost.kwh
         self.waiting = False
         self._keep(self.hosts, ((printable(host), None) for host in start.hosts or (start.host,)))
+        self.hosts_together = max(self.hosts_together, len({*start.hosts}))
         # The last one last.
         region = printable(start.region)
         self.regions.pop(region, None)
@@ -158,6 +160,7 @@ class Digest:
             framework=printable(start.framework) if start is not None else "",
             version=printable(start.version) if start is not None else "",
             hosts=tuple(self.hosts),
+            hosts_together=self.hosts_together,
             world_size=start.world_size if start is not None else 1,
             gpus=_ratio(totals.gpu_s, totals.duration_s) or 0.0,
             gpu_models=self.gpu_models,
@@ -179,6 +182,7 @@ class Digest:
             site_kwh=site_j / J_PER_KWH if site_j is not None else None,
             g_co2e_per_kwh=_ratio(totals.kg_co2e * G_PER_KG, site_j / J_PER_KWH) if site_j is not None else None,
             sources=self._sources(),
+            region=printable(start.region) if start is not None else "",
             regions=tuple(filter(None, self.regions)),
             pues=tuple(self.pues),
             budget=budget,

@@ -54,7 +54,7 @@ def _work(done: Estimate, markup: Markup) -> str:
 
 
 def _energy(done: Estimate, markup: Markup) -> str:
-    share = f"{done.utilization:.0%} of " if done.utilization is not None else ""
+    share = f"{figure(100 * done.utilization)}% of " if done.utilization is not None else ""
     power = f"At {figure(done.watts)} W per device" + POWER[done.watts_from].format(of=share)
     source = f" ({markup.text(done.watts_source)})," if done.watts_from != "given" else ""
     used = f" and a PUE of {done.pue:g}, this is {format_energy(done.kwh)}, estimated, not measured, with wattloop"

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 from wattloop.reports.place import place
 from wattloop.reports.summary import RunSummary, Source
-from wattloop.reports.text import counted
 
 NAMED = 3
 """Places and sources that are named one by one."""
@@ -21,18 +20,35 @@ METHODS = {
 
 
 def hardware(runs: Sequence[RunSummary]) -> str:
-    """Tell what runs ran on, as far as is on record; empty where it is not.
+    """Tell on which GPUs runs ran, as far as is on record; empty where none was measured.
 
     Args:
         runs: The runs.
     """
-    hosts = len({host for run in runs for host in run.hosts})
     unnamed = [run for run in runs if not run.gpu_models]
     names = dict.fromkeys(name for run in runs for name in run.gpu_models)
     gpus = [f"{_between([run.gpu_models[name] for run in runs if name in run.gpu_models])} x {name}" for name in names]
     if not gpus or any(run.gpus for run in unnamed):
         gpus.append(_unnamed(unnamed))
-    return " on ".join(filter(None, (listed(gpus, len(gpus)), counted(hosts, "host") if hosts > 1 else "")))
+    named = listed(gpus, len(gpus))
+    return " on ".join(filter(None, (named, _hosts(runs)))) if named else ""
+
+
+def unmeasured(runs: Sequence[RunSummary]) -> str:
+    """Tell of hardware without a GPU on record: there may have been one that we cannot measure.
+
+    Args:
+        runs: The runs.
+    """
+    if not any(run.channels for run in runs):
+        return "hardware that is not on record"
+    return f"{_hosts(runs) or 'hardware'} without a measured GPU"
+
+
+def _hosts(runs: Sequence[RunSummary]) -> str:
+    """Tell how many hosts a run had at a time; empty where none had more than one."""
+    counts = [run.hosts_together for run in runs]
+    return f"{_between(counts)} hosts" if max(counts, default=1) > 1 else ""
 
 
 def _unnamed(runs: Sequence[RunSummary]) -> str:
@@ -42,7 +58,7 @@ def _unnamed(runs: Sequence[RunSummary]) -> str:
         # Where they are not told by time, their identifiers tell.
         counts = [max((sum(channel.kind == "gpu" for channel in run.channels) for run in runs), default=0)]
     if not any(counts):
-        return "CPUs alone" if any(run.channels for run in runs) else ""
+        return ""
     return f"{_between(counts)} GPU" + ("" if {*counts} == {1} else "s")
 
 

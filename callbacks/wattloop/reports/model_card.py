@@ -77,7 +77,7 @@ def write(path: str | os.PathLike[str], report: Report, hardware: str = "", trai
             if not ours and isinstance(known.get(name), str):
                 given[name] = known[name]
         changed = with_block(text, given)
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, yaml.YAMLError) as error:
         why = " ".join(str(error).split())
         raise ValueError(f"{os.fspath(path)}: its metadata cannot be read: {why}") from None
     _replace(target, changed.encode())
@@ -92,7 +92,8 @@ def with_block(text: str, given: dict[str, str | float]) -> str:
 
     Raises:
         ValueError: Its metadata cannot be read.
-        yaml.YAMLError: Likewise.
+        TypeError: Hugging Face does not accept them.
+        yaml.YAMLError: They are not YAML.
     """
     bom, text = (BOM, text[1:]) if text.startswith(BOM) else ("", text)
     found = REGEX_YAML_BLOCK.search(text)

@@ -13,7 +13,7 @@ class Place(msgspec.Struct, frozen=True):
     """Where a run was; unknown parts are empty.
 
     Attributes:
-        name: In English, as granular as is known, with the country: ``Quebec, Canada``.
+        name: In English, as granular as is known, with the country, said once: ``Quebec, Canada``.
         country: Its country, in English.
         iso3: ISO 3166 alpha-3 code of that.
         part: State, province or bidding zone, in lower case.
@@ -44,14 +44,24 @@ def place(code: str) -> Place:
         return Place(name=region.name if region is not None else code)
     provider, colon, cloud_region = region.code.partition(":")
     if colon and provider in CLOUDS:
-        there = place(region.place) if region.place else Place()
-        name = ", ".join(filter(None, (region.name, there.country)))
-        return Place(name, there.country, there.iso3, there.part, provider, cloud_region)
-    country = _resolved(region.code[:2])
-    if country is None or country is region:
+        there = place(region.within)
+        return Place(_with_country(region), there.country, there.iso3, there.part, provider, cloud_region)
+    country = _country(region)
+    if country is region:
         return Place(region.name, region.name, next(iter(region.aliases), ""))
     part = region.name if "-" in region.code else region.code
-    return Place(f"{region.name}, {country.name}", country.name, next(iter(country.aliases), ""), part.lower())
+    return Place(_with_country(region), country.name, next(iter(country.aliases), ""), part.lower())
+
+
+def _country(region: Region) -> Region:
+    return _resolved((region.within or region.code)[:2]) or region
+
+
+def _with_country(region: Region) -> str:
+    country = _country(region)
+    # Some are named by it, one as the UAE.
+    said = any(name in region.name for name in (country.name, *country.aliases))
+    return region.name if said else f"{region.name}, {country.name}"
 
 
 def _resolved(code: str) -> Region | None:

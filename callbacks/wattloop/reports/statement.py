@@ -52,7 +52,7 @@ def _training(report: Report, hardware: str, markup: Markup) -> str:
     where = facts.places(runs)
     sessions = sum(run.sessions for run in runs)
     times = f" in {counted(sessions, 'session')}" if sessions > len(runs) else ""
-    on = markup.text(hardware or facts.hardware(runs) or "hardware that is not on record")
+    on = markup.text(hardware or facts.hardware(runs) or facts.unmeasured(runs))
     there = f" in {markup.text(where)}" if where else ""
     return (
         markup(f"{who} took {format_duration(total.duration_s)}{gpu_hours}{times} on ")

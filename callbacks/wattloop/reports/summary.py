@@ -86,6 +86,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         framework: The front end.
         version: Of wattloop, in the last session.
         hosts: Names of the hosts it was on.
+        hosts_together: How many of them it had at a time, at most.
         world_size: Ranks that measured together in the last session.
         gpus: GPUs reserved, on average over `duration_s`.
         gpu_models: How many GPUs of each product name it had, the most of them at a time; empty where that is not on
@@ -109,7 +110,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         site_kwh: Energy of the site: that of each session times its PUE; None where that is not on record.
         g_co2e_per_kwh: Mean carbon intensity of that energy; None where it is not known.
         sources: On whose word it was priced, the source of most energy first.
-        regions: Where it ran, as the user named it: the last one last.
+        region: Where it ran last, as the user named it; empty where its last session had an intensity alone.
+        regions: Where it ran: the last one last.
         pues: Power usage effectiveness of the sites, likewise.
         budget: What it might spend.
         budget_used_fraction: The spent share of that.
@@ -133,6 +135,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     framework: str
     version: str
     hosts: tuple[str, ...]
+    hosts_together: int
     world_size: int
     gpus: float
     gpu_models: dict[str, int]
@@ -154,6 +157,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     site_kwh: float | None
     g_co2e_per_kwh: float | None
     sources: tuple[Source, ...]
+    region: str
     regions: tuple[str, ...]
     pues: tuple[float, ...]
     budget: Budget | None
@@ -167,11 +171,6 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     phases_kwh: dict[str, float]
     channels: tuple[Channel, ...]
     forecast: LastForecast | None
-
-    @property
-    def region(self) -> str:
-        """Where it ran last."""
-        return self.regions[-1] if self.regions else ""
 
     @property
     def pue(self) -> float | None:

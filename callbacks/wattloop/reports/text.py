@@ -36,6 +36,8 @@ _LATEX = {
     "–": "--",
     "—": "---",
 }
+_LACKING = "ĦħĸĿŀŉŦŧſ"
+"""Letters of Latin script that pdfLaTeX does not have, whatever its fonts' encoding."""
 _PAIRS = re.compile(r"([-',])(?=\1)")
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#!|~&$@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
@@ -59,6 +61,8 @@ def printable(text: str, longest: int = LONGEST) -> str:
 def latex(text: str) -> str:
     r"""Return a text as LaTeX that shows it, with pdfLaTeX too, which knows the letters of Latin script alone.
 
+    Some of those, as ``ą``, ``Đ`` and ``þ``, it knows with ``\usepackage[T1]{fontenc}`` only.
+
     Args:
         text: Any.
 
@@ -76,7 +80,7 @@ def _latin(char: str) -> str:
     if char < "\x7f":
         return char
     letter = unicodedata.category(char)[0] == "L"
-    if letter and "\xc0" <= char < "\u0180":
+    if letter and "\xc0" <= char < "\u0180" and char not in _LACKING:
         return char
     plain = (each for each in unicodedata.normalize("NFKD", char) if not unicodedata.combining(each))
     return "".join(_LATEX.get(each, each) if " " <= each < "\x7f" else "?" for each in plain)
