@@ -198,6 +198,19 @@ def test_a_record_without_an_end_is_of_a_run_that_goes_on_or_was_killed(
     assert (run.status, run.ended) == (status, False)
 
 
+@pytest.mark.parametrize(
+    ("modelled", "share"), [(0.0, "100 %"), (0.004, "99.6 %"), (0.0004, "99.9 %"), (0.2, "80 %"), (1.0, "0 %")]
+)
+def test_a_share_that_is_not_whole_is_not_rounded_up(tmp_path: Path, modelled: float, share: str) -> None:
+    path = write_journal(tmp_path, made(epochs=1, steps=20))
+    records = lines(path)
+    for record in records:
+        if "totals" in record:
+            record["totals"]["modelled_j"] = modelled * record["totals"].get("gpu_j", 0.0)
+    path.write_text("".join(json.dumps(line) + "\n" for line in records))
+    assert f": {share} of the energy measured" in page([path])
+
+
 def test_pauses_are_told_with_what_they_took(journal: Path) -> None:
     run, _ = load(journal)
     assert run is not None

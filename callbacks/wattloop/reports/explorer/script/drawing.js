@@ -170,7 +170,7 @@ function power() {
   legend(
     "power-legend",
     kinds.map(([name, kwh]) => [
-      `${named(name)} ${figures((100 * kwh) / whole, 2)} %`,
+      `${named(name)} ${share(kwh / whole)}`,
       `var(--phase-${phases.includes(name) ? name : "other"})`,
       "box",
     ]),

@@ -75,16 +75,16 @@ function headline() {
     ["Place", placeName()],
     ["Time", duration(now.s)],
     ["Mean power", now.s > 0 ? quantity("w", (now.kwh * 3.6e6) / now.s) : "-"],
-    ["Measured", `${figures(100 * one.measured, 3)} %`],
+    ["Measured", share(one.measured)],
     ["GPUs", one.gpus_named || (one.gpus ? figures(one.gpus) : "none")],
     ["Epochs", one.epochs.number.length ? String(now.epochs.length ? now.epochs.at(-1).number : 0) : "none"],
   ];
   if (one.cpu_kwh > 0 && one.kwh > 0) {
-    facts.push(["CPU and memory", `${figures((100 * one.cpu_kwh) / one.kwh)} % of the energy`]);
+    facts.push(["CPU and memory", `${share(one.cpu_kwh / one.kwh)} of the energy`]);
   }
   if (one.kind !== "average") facts.push(["Intensity", one.kind]);
   if (one.kg_net !== null && now.kg >= 0)
-    facts.push([`Net of ${figures(100 * one.net_share)} % clean energy`, quantity("kg", now.kg * (1 - one.net_share))]);
+    facts.push([`Net of ${share(one.net_share)} clean energy`, quantity("kg", now.kg * (1 - one.net_share))]);
   if (one.kg_embodied !== null)
     facts.push(["Embodied, apart", `${quantity("kg", one.kg_embodied)}${hypothetical() ? " as recorded" : ""}`]);
   if (one.budget_kg !== null)
