@@ -392,6 +392,23 @@ def test_formulas_are_exact_together(visit: Callable[..., "sync_api.Page"], expl
     assert fewer["kg"] == pytest.approx(2 * truth.epochs[6]["totals"]["kg_co2e"], rel=1e-6)
 
 
+def test_a_time_that_makes_no_sense_stops_no_page(
+    visit: Callable[..., "sync_api.Page"], explorer: Path, tmp_path: Path
+) -> None:
+    path = write_journal(tmp_path, made(epochs=3, steps=20, wait_s=0))
+    *lines, end = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines) + re.sub(r'"duration_s":[\d.]+', '"duration_s":1e13', end))
+    out = tmp_path / "damaged.html"
+    write([path], out, series=series())
+    page = visit(out)
+    assert headline_kg(page)[0] == pytest.approx(Truth(path).kg, rel=0.1)
+    long = "{...wattloop.runs[0], bins: {end_s: [1e13], kwh: [1], g: [100], phase: ['train'], session: [0]}}"
+    starts = f"wattloop.model.starts({long}, wattloop.state.scenario, wattloop.series)"
+    assert page.evaluate(f"{starts}.every(Number.isNaN)")
+    gap = "{...wattloop.series, hours: [null, ...wattloop.series.hours]}"
+    assert page.evaluate(f"Number.isNaN(wattloop.model.meanOf({gap})(wattloop.series.begin + 7200, 1e14))")
+
+
 def test_another_start_is_priced_hour_by_hour(
     visit: Callable[..., "sync_api.Page"], explorer: Path, truth: Truth
 ) -> None:

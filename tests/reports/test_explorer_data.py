@@ -198,6 +198,17 @@ def test_a_record_without_an_end_is_of_a_run_that_goes_on_or_was_killed(
     assert (run.status, run.ended) == (status, False)
 
 
+def test_a_time_that_makes_no_sense_is_of_a_damaged_line(tmp_path: Path) -> None:
+    path = write_journal(tmp_path, made(epochs=3))
+    whole, _ = load(path)
+    *records, end = lines(path)
+    end["totals"]["duration_s"] = 1e13
+    path.write_text("".join(json.dumps(line) + "\n" for line in [*records, end]))
+    run, _ = load(path)
+    assert run is not None and whole is not None
+    assert run.duration_s <= whole.duration_s
+
+
 @pytest.mark.parametrize(
     ("modelled", "share"), [(0.0, "100 %"), (0.004, "99.6 %"), (0.0004, "99.9 %"), (0.2, "80 %"), (1.0, "0 %")]
 )

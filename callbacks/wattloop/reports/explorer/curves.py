@@ -17,8 +17,8 @@ from wattloop.reports.text import printable
 from wattloop.units import J_PER_KWH
 
 FORECASTS = ("kwh", "kwh_low", "kwh_high", "kg_co2e", "kg_co2e_low", "kg_co2e_high")
-PLAUSIBLE = 1e18
-"""Beyond this, in seconds, joules and kg, a line was damaged."""
+PLAUSIBLE, PLAUSIBLE_S = 1e18, 1e10
+"""Beyond this, in joules and kg, and in seconds, a line was damaged."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -146,9 +146,9 @@ class _Reader:
 
     def _add(self, totals: Totals, time: datetime, phase: str, aside: bool = False) -> None:
         values = (totals.duration_s, totals.energy_j, totals.kg_co2e)
-        if not all(-PLAUSIBLE < value < PLAUSIBLE for value in values):
-            return
         duration_s, energy_j, kg = values
+        if not (-PLAUSIBLE_S < duration_s < PLAUSIBLE_S and all(-PLAUSIBLE < value < PLAUSIBLE for value in values)):
+            return
         self.last_s = max(self.last_s, duration_s)
         session = len(self.sessions) - 1
         self.points.append(Point(duration_s, time.timestamp(), energy_j / J_PER_KWH, kg, phase, session, aside))

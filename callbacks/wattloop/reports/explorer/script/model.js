@@ -28,7 +28,7 @@ const model = (() => {
       const [a, b] = [from - series.begin, to - series.begin];
       if (!gap) return to > from ? (until(b) - until(a)) / (b - a) : value(series, a);
       let area = 0;
-      for (let at = a; at < b;) {
+      for (let at = a; at < b && !Number.isNaN(area);) {
         const end = Math.min(b, (Math.floor(at / HOUR) + 1) * HOUR);
         area += value(series, at) * (end - at);
         at = end;
@@ -178,6 +178,8 @@ const model = (() => {
   /** Return the run's emissions for every hour of the series at which it could have started, NaN where not known. */
   function starts(run, scenario, series) {
     const spent = [];
+    // What lies after the series has no price, whenever the run begins.
+    const last = series.daily ? Infinity : series.hours.length;
     let begin = 0;
     run.bins.end_s.forEach((end, i) => {
       const session = run.bins.session[i];
@@ -187,7 +189,7 @@ const model = (() => {
       const per = (run.bins.kwh[i] * scenario.ratio * p) / 1000;
       for (let s = from; ;) {
         const hour = Math.floor(s / HOUR);
-        const until = Math.min(to, (hour + 1) * HOUR);
+        const until = hour < last ? Math.min(to, (hour + 1) * HOUR) : to;
         spent[hour] = (spent[hour] ?? 0) + (to > from ? (per * (until - s)) / (to - from) : per);
         s = until;
         if (s >= to) break;
