@@ -353,6 +353,33 @@ def test_the_record_names_what_a_run_ran_on(
     expect(ran_on).to_have_text("choose")
 
 
+def test_what_is_not_accepted_is_refused_in_sight(visit: Callable[..., "sync_api.Page"], alone: Path) -> None:
+    page = visit(alone)
+    page.locator("#basis").select_option("last")
+    for name, wrong, right, accepted in (
+        ("ratio", "0.005", "0.5", "0.01 to 100"),
+        ("epochs", "200000", "120", "0 to 100000"),
+        ("last", "0", "7", "1 to 1000"),
+        ("pue", "0.5", "1.5", "1 to 10"),
+    ):
+        field, refused, before = page.locator(f"#{name}"), page.locator(f"#{name}-refused"), headline_kg(page)
+        field.fill(wrong)
+        expect(refused).to_have_text(f"Not used: a number from {accepted} is expected.")
+        expect(field).to_have_attribute("aria-invalid", "true")
+        assert headline_kg(page) == before
+        field.fill(right)
+        expect(refused).to_be_hidden()
+        expect(field).to_have_attribute("aria-invalid", "false")
+        assert headline_kg(page) != before
+    page.locator("#ratio").fill("1000")
+    page.locator("#find").fill("nor way")
+    expect(page.locator("label.place[hidden]")).not_to_have_count(0)
+    page.locator("#whatif .reset").click()
+    expect(page.locator("#ratio-refused")).to_be_hidden()
+    expect(page.locator("#find")).to_have_value("")
+    expect(page.locator("label.place[hidden], .group[hidden]")).to_have_count(0)
+
+
 def test_what_else_than_the_place_differs_is_told_beside_it(
     visit: Callable[..., "sync_api.Page"], explorer: Path, tmp_path: Path
 ) -> None:

@@ -56,9 +56,33 @@ function chooseStart(hour) {
   setStart(row.time / 1e3);
   refresh();
 }
-function number(input, whenEmpty) {
+/** Return what is entered: null for nothing, undefined for what is refused, which the page says. */
+function number(input) {
   const { badInput, rangeUnderflow, rangeOverflow } = input.validity;
-  return input.value.trim() === "" || badInput || rangeUnderflow || rangeOverflow ? whenEmpty : Number(input.value);
+  const refused = badInput || rangeUnderflow || rangeOverflow;
+  refuse(input, refused && `Not used: a number from ${input.min} to ${input.max} is expected.`);
+  if (refused) return undefined;
+  return input.value.trim() === "" ? null : Number(input.value);
+}
+function refuse({ id }, why) {
+  $(id).setAttribute("aria-invalid", Boolean(why));
+  text(`${id}-refused`, why || "");
+}
+/** Show the places that go by all the words. */
+function sift() {
+  const words = $("find").value.toLowerCase().split(/\s+/).filter(Boolean);
+  let group = null;
+  for (const row of $("places").children) {
+    if (row.classList.contains("group")) {
+      group = row;
+      group.hidden = true;
+      continue;
+    }
+    const input = row.querySelector("input");
+    const label = `${input.value} ${row.textContent}`.toLowerCase();
+    row.hidden = !words.every((word) => label.includes(word));
+    if (!row.hidden && group) group.hidden = false;
+  }
 }
 function settle() {
   const own = run();
@@ -80,6 +104,9 @@ function settle() {
     [...$("from").options].findIndex((option) => option.textContent === own.device),
   );
   $("last").hidden = true;
+  for (const id of ["pue", "ratio", "epochs", "last"]) refuse($(id), "");
+  $("find").value = "";
+  sift();
   setStart(null);
 }
 function reset() {
@@ -129,21 +156,7 @@ function wire() {
     previewPlace(event.target.closest("label")?.querySelector("input")),
   );
   $("places").addEventListener("pointerleave", () => previewPlace(null));
-  $("find").addEventListener("input", () => {
-    const words = $("find").value.toLowerCase().split(/\s+/).filter(Boolean);
-    let group = null;
-    for (const row of $("places").children) {
-      if (row.classList.contains("group")) {
-        group = row;
-        group.hidden = true;
-        continue;
-      }
-      const input = row.querySelector("input");
-      const label = `${input.value} ${row.textContent}`.toLowerCase();
-      row.hidden = !words.every((word) => label.includes(word));
-      if (!row.hidden && group) group.hidden = false;
-    }
-  });
+  $("find").addEventListener("input", sift);
   $("find").addEventListener("keydown", (event) => {
     const first = [...$("places").querySelectorAll("label:not([hidden]) input[data-g]")][0];
     if (event.key === "Enter" || event.key === "ArrowDown") {
@@ -155,9 +168,13 @@ function wire() {
     }
   });
   const pue = (source) => () => {
-    const value = number(source, null);
+    const value = number(source) ?? null;
     if (value === null) return;
-    for (const other of [$("pue"), $("pue-range")]) if (other !== source) other.value = value;
+    for (const other of [$("pue"), $("pue-range")]) {
+      if (other === source) continue;
+      other.value = value;
+      refuse(other, "");
+    }
     state.scenario.pue = Math.abs(value - Number(figures(run().pue, 4))) < 1e-9 ? null : value;
     refresh();
   };
@@ -169,23 +186,26 @@ function wire() {
       if (id === "from" && !to) return;
       state.scenario.ratio = from && to ? from / to : 1;
       $("ratio").value = figures(state.scenario.ratio, 4);
+      refuse($("ratio"), "");
       refresh();
     });
   }
   $("ratio").addEventListener("input", () => {
-    const value = number($("ratio"), null);
+    const value = number($("ratio")) ?? null;
     if (value === null) return;
     $("to").value = "";
     state.scenario.ratio = value;
     refresh();
   });
   const epochs = () => {
-    const asked = number($("epochs"), null);
+    const byLast = $("basis").value === "last";
+    $("last").hidden = !byLast;
+    if (!byLast) refuse($("last"), "");
+    const [asked, last] = [number($("epochs")), byLast ? number($("last")) : null];
+    if (asked === undefined || last === undefined) return;
     const value = asked === null ? null : Math.round(asked);
-    const done = run().epochs.number.at(-1);
-    $("last").hidden = $("basis").value !== "last";
-    state.scenario.last = $("basis").value === "last" ? Math.round(number($("last"), 5)) : null;
-    state.scenario.epochs = value === null || value === done ? null : value;
+    const recorded = value === run().epochs.number.at(-1);
+    Object.assign(state.scenario, { epochs: recorded ? null : value, last: byLast ? Math.round(last ?? 5) : null });
     refresh();
   };
   for (const id of ["epochs", "basis", "last"]) $(id).addEventListener("input", epochs);
