@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 import pytest
 
@@ -417,6 +417,76 @@ def test_formulas_are_exact_together(visit: Callable[..., "sync_api.Page"], expl
     fewer = exact(page, "{epochs: 7, ratio: 2}")
     assert fewer["kwh"] == pytest.approx(2 * truth.epochs[6]["totals"]["gpu_j"] / J_PER_KWH, rel=1e-6)
     assert fewer["kg"] == pytest.approx(2 * truth.epochs[6]["totals"]["kg_co2e"], rel=1e-6)
+
+
+def test_a_run_that_was_killed_goes_on_from_its_last_whole_epoch(
+    visit: Callable[..., "sync_api.Page"], tmp_path: Path
+) -> None:
+    path = write_journal(tmp_path, made(epochs=20, steps=120), "killed", until_s=290.0)
+    truth, (first,) = Truth(path), Truth(path).epochs
+    kg, kwh = first["totals"]["kg_co2e"], first["totals"]["gpu_j"] / J_PER_KWH
+    out = tmp_path / "killed.html"
+    write([path], out)
+    page = visit(out)
+    expect(page.locator("#epochs")).to_have_value("")
+    expect(page.locator("#epochs-note")).to_contain_text("Recorded: 1, and what came after, which counts only while")
+    for count, said, then in ((2, "2 epochs", 2 * kg), (1, "1 epoch", kg), (0, "0 epochs", 0.0)):
+        page.locator("#epochs").fill(str(count))
+        expect(page.locator("#banner-text")).to_contain_text(f" {said}. {co2e(then)} instead of {co2e(truth.kg)}")
+    page.locator("#epochs").fill("3")
+    expect(page.locator("#eq-energy")).to_have_text(f"({format_energy(kwh)}")
+    expect(page.locator("#eq-epochs")).to_have_text(f"2 × {format_energy(kwh)})")
+    expect(page.locator("#eq-note")).to_contain_text("until the end of epoch 1: what came after is not counted")
+    found = exact(page, "{epochs: 3}")
+    assert (found["kg"], found["s"]) == (pytest.approx(3 * kg), pytest.approx(3 * first["totals"]["duration_s"]))
+    page.locator("input[name=along][value=time]").check(force=True)
+    page.locator("input[name=sum][value=sum]").check(force=True)
+    expect(page.locator("#spent-text")).to_contain_text(f"killed: {co2e(3 * kg)} at ")
+    page.locator("#epochs").fill("")
+    expect(page.locator("#banner-text")).to_contain_text("As recorded")
+
+
+def test_epochs_that_are_one_row_are_told_apart_by_their_share_of_it(
+    visit: Callable[..., "sync_api.Page"], tmp_path: Path
+) -> None:
+    path = write_journal(tmp_path, made(epochs=1500, steps=4, wait_s=0), intensity=lambda time: 100.0)
+    truth = Truth(path)
+    out = tmp_path / "rows.html"
+    write([path], out)
+    page = visit(out)
+    assert page.evaluate("new Set(wattloop.runs[0].epochs.count).size") == 1, "each row holds two epochs"
+    before, amid, after = (exact(page, f"{{epochs: {count}}}") for count in (752, 753, 754))
+    for key, each in (("kg", truth.each_kg), ("kwh", truth.each_kwh)):
+        assert amid[key] - before[key] == pytest.approx((each[752] + each[753]) / 2, rel=0.05)
+        assert after[key] - amid[key] == pytest.approx((each[752] + each[753]) / 2, rel=0.05)
+    page.locator("#epochs").fill("1")
+    assert headline_kg(page)[0] == pytest.approx(truth.epochs[1]["totals"]["kg_co2e"] / 2, rel=0.2)
+    expect(page.locator("#banner-text")).to_contain_text(" 1 epoch. ")
+    expect(page.locator("#eq-note")).to_contain_text("Epochs 1 to 2 are one row here, of which a share is taken.")
+
+    more = exact(page, "{epochs: 1600}")
+    assert more["kwh"] == pytest.approx(truth.kwh + 100 * mean(truth.each_kwh), rel=1e-6)
+    half_width = 0.004 * more["kwh"] + 1.6448536 * stdev(truth.each_kwh) * math.sqrt(100 + 100**2 / 1500)
+    assert more["uncertainty"]["kwh"] == pytest.approx(half_width, rel=0.05)
+    last = [*truth.each_kwh[-4:], mean(truth.each_kwh[-6:-4])]
+    assert exact(page, "{epochs: 1600, last: 5}")["kwh"] == pytest.approx(truth.kwh + 100 * mean(last), rel=1e-5)
+
+
+def test_however_many_epochs_are_asked_for_few_rows_are_made_of_them(
+    visit: Callable[..., "sync_api.Page"], alone: Path, truth: Truth
+) -> None:
+    page = visit(alone)
+    page.locator("#epochs").fill("100000")
+    kwh = truth.kwh + 99_900 * mean(truth.each_kwh)
+    expect(page.locator("#eq-epochs")).to_contain_text("99900 × ")
+    rows = page.evaluate("wattloop.model.footprint(wattloop.runs[0], wattloop.state.scenario, null).epochs")
+    assert len(rows) <= 300
+    assert (rows[-1]["number"], rows[-1]["sum_kwh"]) == (100_000, pytest.approx(kwh, rel=1e-6))
+    page.locator("[data-table=spent] summary").click()
+    row = page.locator("[data-table=spent] tbody tr").last
+    expect(row).to_contain_text("100000 (not run)")
+    expect(row).to_contain_text(format_energy(mean(truth.each_kwh)))
+    expect(row).to_contain_text(format_energy(kwh))
 
 
 def test_a_time_that_makes_no_sense_stops_no_page(

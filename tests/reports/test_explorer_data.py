@@ -198,6 +198,30 @@ def test_a_record_without_an_end_is_of_a_run_that_goes_on_or_was_killed(
     assert (run.status, run.ended) == (status, False)
 
 
+@pytest.mark.parametrize(
+    ("status", "steps_more", "at_epoch_end"),
+    [
+        ("finished", 0, True),
+        ("stopped", 0, True),
+        ("stopped", 7, False),
+        ("finished", 7, False),
+        ("failed", 0, False),
+        ("interrupted", 0, False),
+        (None, 0, False),
+    ],
+)
+def test_a_run_that_did_not_end_where_an_epoch_did_is_told_from_one_that_did(
+    tmp_path: Path, status: str | None, steps_more: int, at_epoch_end: bool
+) -> None:
+    path = write_journal(tmp_path, made(epochs=3))
+    *records, end = lines(path)
+    end |= {"status": status, "step": end["step"] + steps_more}
+    path.write_text("".join(json.dumps(line) + "\n" for line in [*records, *([end] if status else [])]))
+    run, _ = load(path)
+    assert run is not None
+    assert run.at_epoch_end == at_epoch_end
+
+
 def test_a_time_that_makes_no_sense_is_of_a_damaged_line(tmp_path: Path) -> None:
     path = write_journal(tmp_path, made(epochs=3))
     whole, _ = load(path)

@@ -88,13 +88,15 @@ function settle() {
   const own = run();
   const done = own.epochs.number.at(-1);
   $("pue").value = $("pue-range").value = figures(own.pue, 4);
-  $("epochs").value = done ?? "";
+  $("epochs").value = own.at_epoch_end ? done : "";
   $("epochs").disabled = $("basis").disabled = done === undefined;
   text(
     "epochs-note",
     done === undefined
       ? `${own.name} has no epochs in its record.`
-      : `Recorded: ${done}. Fewer: as if it had been stopped there.`,
+      : own.at_epoch_end
+        ? `Recorded: ${done}. Fewer: as if it had been stopped there.`
+        : `Recorded: ${done}, and what came after, which counts only while this is empty: a number is of whole epochs.`,
   );
   $("ratio").value = 1;
   for (const id of ["to", "basis"]) $(id).value = "";
@@ -204,7 +206,7 @@ function wire() {
     const [asked, last] = [number($("epochs")), byLast ? number($("last")) : null];
     if (asked === undefined || last === undefined) return;
     const value = asked === null ? null : Math.round(asked);
-    const recorded = value === run().epochs.number.at(-1);
+    const recorded = run().at_epoch_end && value === run().epochs.number.at(-1);
     Object.assign(state.scenario, { epochs: recorded ? null : value, last: byLast ? Math.round(last ?? 5) : null });
     refresh();
   };

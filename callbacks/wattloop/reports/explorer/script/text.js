@@ -123,9 +123,8 @@ function placeNote() {
 
 function equation() {
   const [now, scenario] = [results[state.main], state.scenario];
-  const more = now.each ? now.epochs.filter((epoch) => epoch.more).length : 0;
-  const own = now.each ? now.whole.kwh : now.kwh;
-  text("eq-energy", `${more ? "(" : ""}${quantity("kwh", scenario.ratio ? own / scenario.ratio : 0)}`);
+  const { more = 0, own, whole } = now;
+  text("eq-energy", `${more ? "(" : ""}${quantity("kwh", own.kwh / scenario.ratio)}`);
   $("eq-more").hidden = $("eq-more-op").hidden = !more;
   if (more) text("eq-epochs", `${more} × ${quantity("kwh", now.each.kwh / scenario.ratio)})`);
   text("eq-ratio", figures(scenario.ratio));
@@ -148,12 +147,15 @@ function equation() {
         : `mean intensity${run().kind === "average" ? "" : `, ${run().kind}`}`,
   );
   text("eq-kg", quantity("kg", now.kg));
-  const done = run().epochs.number.at(-1);
-  const fewer = scenario.epochs !== null && done !== undefined && scenario.epochs < done;
+  const last = now.epochs.findLast((epoch) => !epoch.more);
+  const until = `Energy until the end of epoch ${last?.number ?? 0}`;
   text(
     "eq-note",
     [
-      fewer ? `Energy until the end of epoch ${now.epochs.length ? now.epochs.at(-1).number : 0}.` : "",
+      own === whole ? "" : more ? `${until}: what came after is not counted, as more epochs are whole ones.` : `${until}.`,
+      last?.of
+        ? `Epochs ${last.of.number - last.of.count + 1} to ${last.of.number} are one row here, of which a share is taken.`
+        : "",
       more ? "More epochs are as the mean of those before; ± holds their scatter, too." : "",
       "Intensity is weighted by energy, moment by moment.",
     ]
@@ -176,7 +178,7 @@ function banner() {
     scenario.start !== null && `started at ${startOf(scenario.start)}`,
     scenario.pue !== null && `PUE ${figures(scenario.pue)}`,
     scenario.ratio !== 1 && `energy × ${figures(scenario.ratio)}`,
-    scenario.epochs !== null && `${scenario.epochs} epochs`,
+    scenario.epochs !== null && `${scenario.epochs} epoch${scenario.epochs === 1 ? "" : "s"}`,
   ]
     .filter(Boolean)
     .join(", ");
