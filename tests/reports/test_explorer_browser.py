@@ -353,6 +353,40 @@ def test_the_record_names_what_a_run_ran_on(
     expect(ran_on).to_have_text("choose")
 
 
+def test_every_run_is_put_on_other_hardware_by_its_own(visit: Callable[..., "sync_api.Page"], tmp_path: Path) -> None:
+    models = {"old": "Tesla V100-SXM2-32GB", "new": "NVIDIA H100 80GB HBM3", "odd": "A GPU that nobody knows"}
+    for day, (name, model) in enumerate(models.items()):
+        write_journal(tmp_path, made(epochs=2), name, models=(model,), begin=BEGIN + timedelta(days=day))
+    kg = Truth(tmp_path / "wattloop-old.jsonl").kg
+    out = tmp_path / "hardware.html"
+    write([tmp_path], out)
+    page = visit(out)
+    note, told = page.locator("#ratio-note"), page.locator("#banner-text")
+
+    def if_so(name: str) -> "sync_api.Locator":
+        return page.locator("#runs tbody tr", has=page.get_by_text(name, exact=True)).locator("[data-if=kg]")
+
+    page.locator("#main").select_option(label="new")
+    page.locator("#to").select_option(label=device("V100 SXM2").name)
+    ratio = device("H100").fp32_gflops_per_w / device("V100 SXM2").fp32_gflops_per_w
+    expect(told).to_contain_text(f"on V100 SXM2, energy × {ratio:.3g}. {co2e(kg * ratio)} instead of {co2e(kg)}")
+    for name, expected in (("new", kg * ratio), ("old", kg), ("odd", kg)):
+        expect(if_so(name)).to_have_text(co2e(expected))
+    expect(note).to_contain_text("Not scaled, as theirs is not known: odd.")
+    page.locator("#ratio").fill("0.5")
+    for name in models:
+        expect(if_so(name)).to_have_text(co2e(kg / 2))
+    expect(note).to_contain_text("applied to all runs")
+    page.locator("#main").select_option(label="odd")
+    page.locator("#to").select_option(label=device("V100 SXM2").name)
+    expect(told).to_contain_text("As recorded")
+    expect(note).to_have_text("Choose what odd ran on, too.")
+    page.locator("#from").select_option(label=device("A100 SXM4").name)
+    ratio = device("A100 SXM4").fp32_gflops_per_w / device("V100 SXM2").fp32_gflops_per_w
+    expect(if_so("odd")).to_have_text(co2e(kg * ratio))
+    expect(if_so("old")).to_have_text(co2e(kg))
+
+
 def test_what_is_not_accepted_is_refused_in_sight(visit: Callable[..., "sync_api.Page"], alone: Path) -> None:
     page = visit(alone)
     page.locator("#basis").select_option("last")

@@ -187,6 +187,7 @@ function wire() {
       // What a run was on says nothing yet; a ratio that was typed in stays.
       if (id === "from" && !to) return;
       state.scenario.ratio = from && to ? from / to : 1;
+      state.scenario.to = from && to ? to : null;
       $("ratio").value = figures(state.scenario.ratio, 4);
       refuse($("ratio"), "");
       refresh();
@@ -196,7 +197,7 @@ function wire() {
     const value = number($("ratio")) ?? null;
     if (value === null) return;
     $("to").value = "";
-    state.scenario.ratio = value;
+    Object.assign(state.scenario, { ratio: value, to: null });
     refresh();
   });
   const epochs = () => {

@@ -3,7 +3,12 @@ const run = () => runs[state.main];
 const colour = (i) => `var(--run-${[...state.shown].sort((a, b) => a - b).indexOf(i) % 6})`;
 const hypothetical = () =>
   Object.entries(NOTHING).some(([key, value]) => key !== "last" && state.scenario[key] !== value);
-const footprint = (i, scenario = state.scenario) => model.footprint(runs[i], scenario, series);
+/** Return what a run spends under a scenario; on other hardware, each by what its own record says it was on. */
+function footprint(i, scenario = state.scenario) {
+  const own = PER_WATT.get(runs[i].device);
+  const ratio = scenario.to === null || i === state.main ? scenario.ratio : own ? own / scenario.to : 1;
+  return model.footprint(runs[i], { ...scenario, ratio }, series);
+}
 const text = (id, value) => {
   // A status that is written anew is read out anew.
   if ($(id) && $(id).textContent !== value) $(id).textContent = value;
@@ -130,12 +135,7 @@ function equation() {
   text("eq-ratio", figures(scenario.ratio));
   const [from, to] = ["from", "to"].map((id) => $(id).selectedOptions[0]);
   text("eq-ratio-name", from.value && to.value ? `${to.textContent} for ${from.textContent}` : "hardware");
-  text(
-    "ratio-note",
-    from.value && to.value
-      ? `${figures(Number(from.value))} against ${figures(Number(to.value))} FP32 GFLOPS per watt of TDP: a rough guess.`
-      : RATIO_NOTE,
-  );
+  text("ratio-note", ratioNote(from, to));
   text("eq-pue", figures(now.pue));
   text("eq-g", `${figures(now.g)} g/kWh`);
   text(
@@ -164,6 +164,19 @@ function equation() {
   );
 }
 
+/** Tell by what each run is put on other hardware. */
+function ratioNote(from, to) {
+  const { scenario } = state;
+  if (to.value && !from.value) return `Choose what ${run().name} ran on, too.`;
+  if (scenario.to === null)
+    return scenario.ratio !== 1 && runs.length > 1 ? "This ratio is applied to all runs." : RATIO_NOTE;
+  const guess = `${figures(Number(from.value))} against ${figures(scenario.to)} FP32 GFLOPS per watt of TDP: a rough guess.`;
+  if (runs.length === 1) return guess;
+  const unknown = runs.filter((one, i) => i !== state.main && !PER_WATT.has(one.device)).map((one) => one.name);
+  const names = unknown.length > 4 ? `${unknown.length} runs` : unknown.join(", ");
+  return `${guess} Other runs go by the hardware on their own record.${names && ` Not scaled, as theirs is not known: ${names}.`}`;
+}
+
 function banner() {
   const { scenario } = state;
   all(".reset").forEach((button) => {
@@ -177,6 +190,7 @@ function banner() {
     state.place && `in ${placeName()}`,
     scenario.start !== null && `started at ${startOf(scenario.start)}`,
     scenario.pue !== null && `PUE ${figures(scenario.pue)}`,
+    scenario.to !== null && `on ${$("to").selectedOptions[0].textContent}`,
     scenario.ratio !== 1 && `energy × ${figures(scenario.ratio)}`,
     scenario.epochs !== null && `${scenario.epochs} epoch${scenario.epochs === 1 ? "" : "s"}`,
   ]
