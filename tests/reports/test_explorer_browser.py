@@ -859,6 +859,18 @@ def test_every_kind_of_run_is_shown(visit: Callable[..., "sync_api.Page"], tmp_p
     keep(page, f"case-{case.replace(' ', '-')}", full_page=True)
 
 
+def test_only_a_whole_share_is_told_as_all(visit: Callable[..., "sync_api.Page"], tmp_path: Path) -> None:
+    path = write_journal(tmp_path, made(epochs=1, steps=20))
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        if "totals" in record:
+            record["totals"]["modelled_j"] = 0.0004 * record["totals"].get("gpu_j", 0.0)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    out = tmp_path / "share.html"
+    write([path], out)
+    expect(visit(out).locator("#facts div", has_text="Measured")).to_contain_text("99.9 %")
+
+
 def test_a_page_without_a_run_names_what_is_wrong(visit: Callable[..., "sync_api.Page"], tmp_path: Path) -> None:
     out = tmp_path / "none.html"
     write([tmp_path / "missing.jsonl"], out)
