@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 import pytest
 
@@ -353,6 +353,67 @@ def test_the_record_names_what_a_run_ran_on(
     expect(ran_on).to_have_text("choose")
 
 
+def test_every_run_is_put_on_other_hardware_by_its_own(visit: Callable[..., "sync_api.Page"], tmp_path: Path) -> None:
+    models = {"old": "Tesla V100-SXM2-32GB", "new": "NVIDIA H100 80GB HBM3", "odd": "A GPU that nobody knows"}
+    for day, (name, model) in enumerate(models.items()):
+        write_journal(tmp_path, made(epochs=2), name, models=(model,), begin=BEGIN + timedelta(days=day))
+    kg = Truth(tmp_path / "wattloop-old.jsonl").kg
+    out = tmp_path / "hardware.html"
+    write([tmp_path], out)
+    page = visit(out)
+    note, told = page.locator("#ratio-note"), page.locator("#banner-text")
+
+    def if_so(name: str) -> "sync_api.Locator":
+        return page.locator("#runs tbody tr", has=page.get_by_text(name, exact=True)).locator("[data-if=kg]")
+
+    page.locator("#main").select_option(label="new")
+    page.locator("#to").select_option(label=device("V100 SXM2").name)
+    ratio = device("H100").fp32_gflops_per_w / device("V100 SXM2").fp32_gflops_per_w
+    expect(told).to_contain_text(f"on V100 SXM2, energy × {ratio:.3g}. {co2e(kg * ratio)} instead of {co2e(kg)}")
+    for name, expected in (("new", kg * ratio), ("old", kg), ("odd", kg)):
+        expect(if_so(name)).to_have_text(co2e(expected))
+    expect(note).to_contain_text("Not scaled, as theirs is not known: odd.")
+    page.locator("#ratio").fill("0.5")
+    for name in models:
+        expect(if_so(name)).to_have_text(co2e(kg / 2))
+    expect(note).to_contain_text("applied to all runs")
+    page.locator("#main").select_option(label="odd")
+    page.locator("#to").select_option(label=device("V100 SXM2").name)
+    expect(told).to_contain_text("As recorded")
+    expect(note).to_have_text("Choose what odd ran on, too.")
+    page.locator("#from").select_option(label=device("A100 SXM4").name)
+    ratio = device("A100 SXM4").fp32_gflops_per_w / device("V100 SXM2").fp32_gflops_per_w
+    expect(if_so("odd")).to_have_text(co2e(kg * ratio))
+    expect(if_so("old")).to_have_text(co2e(kg))
+
+
+def test_what_is_not_accepted_is_refused_in_sight(visit: Callable[..., "sync_api.Page"], alone: Path) -> None:
+    page = visit(alone)
+    page.locator("#basis").select_option("last")
+    for name, wrong, right, accepted in (
+        ("ratio", "0.005", "0.5", "0.01 to 100"),
+        ("epochs", "200000", "120", "0 to 100000"),
+        ("last", "0", "7", "1 to 1000"),
+        ("pue", "0.5", "1.5", "1 to 10"),
+    ):
+        field, refused, before = page.locator(f"#{name}"), page.locator(f"#{name}-refused"), headline_kg(page)
+        field.fill(wrong)
+        expect(refused).to_have_text(f"Not used: a number from {accepted} is expected.")
+        expect(field).to_have_attribute("aria-invalid", "true")
+        assert headline_kg(page) == before
+        field.fill(right)
+        expect(refused).to_be_hidden()
+        expect(field).to_have_attribute("aria-invalid", "false")
+        assert headline_kg(page) != before
+    page.locator("#ratio").fill("1000")
+    page.locator("#find").fill("nor way")
+    expect(page.locator("label.place[hidden]")).not_to_have_count(0)
+    page.locator("#whatif .reset").click()
+    expect(page.locator("#ratio-refused")).to_be_hidden()
+    expect(page.locator("#find")).to_have_value("")
+    expect(page.locator("label.place[hidden], .group[hidden]")).to_have_count(0)
+
+
 def test_what_else_than_the_place_differs_is_told_beside_it(
     visit: Callable[..., "sync_api.Page"], explorer: Path, tmp_path: Path
 ) -> None:
@@ -390,6 +451,93 @@ def test_formulas_are_exact_together(visit: Callable[..., "sync_api.Page"], expl
     fewer = exact(page, "{epochs: 7, ratio: 2}")
     assert fewer["kwh"] == pytest.approx(2 * truth.epochs[6]["totals"]["gpu_j"] / J_PER_KWH, rel=1e-6)
     assert fewer["kg"] == pytest.approx(2 * truth.epochs[6]["totals"]["kg_co2e"], rel=1e-6)
+
+
+def test_a_run_that_was_killed_goes_on_from_its_last_whole_epoch(
+    visit: Callable[..., "sync_api.Page"], tmp_path: Path
+) -> None:
+    path = write_journal(tmp_path, made(epochs=20, steps=120), "killed", until_s=290.0)
+    truth, (first,) = Truth(path), Truth(path).epochs
+    kg, kwh = first["totals"]["kg_co2e"], first["totals"]["gpu_j"] / J_PER_KWH
+    out = tmp_path / "killed.html"
+    write([path], out)
+    page = visit(out)
+    expect(page.locator("#epochs")).to_have_value("")
+    expect(page.locator("#epochs-note")).to_contain_text("Recorded: 1, and what came after, which counts only while")
+    for count, said, then in ((2, "2 epochs", 2 * kg), (1, "1 epoch", kg), (0, "0 epochs", 0.0)):
+        page.locator("#epochs").fill(str(count))
+        expect(page.locator("#banner-text")).to_contain_text(f" {said}. {co2e(then)} instead of {co2e(truth.kg)}")
+    page.locator("#epochs").fill("3")
+    expect(page.locator("#eq-energy")).to_have_text(f"({format_energy(kwh)}")
+    expect(page.locator("#eq-epochs")).to_have_text(f"2 × {format_energy(kwh)})")
+    expect(page.locator("#eq-note")).to_contain_text("until the end of epoch 1: what came after is not counted")
+    found = exact(page, "{epochs: 3}")
+    assert (found["kg"], found["s"]) == (pytest.approx(3 * kg), pytest.approx(3 * first["totals"]["duration_s"]))
+    page.locator("input[name=along][value=time]").check(force=True)
+    page.locator("input[name=sum][value=sum]").check(force=True)
+    expect(page.locator("#spent-text")).to_contain_text(f"killed: {co2e(3 * kg)} at ")
+    page.locator("#epochs").fill("")
+    expect(page.locator("#banner-text")).to_contain_text("As recorded")
+
+
+def test_epochs_that_are_one_row_are_told_apart_by_their_share_of_it(
+    visit: Callable[..., "sync_api.Page"], tmp_path: Path
+) -> None:
+    path = write_journal(tmp_path, made(epochs=1500, steps=4, wait_s=0), intensity=lambda time: 100.0)
+    truth = Truth(path)
+    out = tmp_path / "rows.html"
+    write([path], out)
+    page = visit(out)
+    assert page.evaluate("new Set(wattloop.runs[0].epochs.count).size") == 1, "each row holds two epochs"
+    before, amid, after = (exact(page, f"{{epochs: {count}}}") for count in (752, 753, 754))
+    for key, each in (("kg", truth.each_kg), ("kwh", truth.each_kwh)):
+        assert amid[key] - before[key] == pytest.approx((each[752] + each[753]) / 2, rel=0.05)
+        assert after[key] - amid[key] == pytest.approx((each[752] + each[753]) / 2, rel=0.05)
+    page.locator("#epochs").fill("1")
+    assert headline_kg(page)[0] == pytest.approx(truth.epochs[1]["totals"]["kg_co2e"] / 2, rel=0.2)
+    expect(page.locator("#banner-text")).to_contain_text(" 1 epoch. ")
+    expect(page.locator("#eq-note")).to_contain_text("Epochs 1 to 2 are one row here, of which a share is taken.")
+
+    more = exact(page, "{epochs: 1600}")
+    assert more["kwh"] == pytest.approx(truth.kwh + 100 * mean(truth.each_kwh), rel=1e-6)
+    half_width = 0.004 * more["kwh"] + 1.6448536 * stdev(truth.each_kwh) * math.sqrt(100 + 100**2 / 1500)
+    assert more["uncertainty"]["kwh"] == pytest.approx(half_width, rel=0.05)
+    last = [*truth.each_kwh[-4:], mean(truth.each_kwh[-6:-4])]
+    assert exact(page, "{epochs: 1600, last: 5}")["kwh"] == pytest.approx(truth.kwh + 100 * mean(last), rel=1e-5)
+
+
+def test_however_many_epochs_are_asked_for_few_rows_are_made_of_them(
+    visit: Callable[..., "sync_api.Page"], alone: Path, truth: Truth
+) -> None:
+    page = visit(alone)
+    page.locator("#epochs").fill("100000")
+    kwh = truth.kwh + 99_900 * mean(truth.each_kwh)
+    expect(page.locator("#eq-epochs")).to_contain_text("99900 × ")
+    rows = page.evaluate("wattloop.model.footprint(wattloop.runs[0], wattloop.state.scenario, null).epochs")
+    assert len(rows) <= 300
+    assert (rows[-1]["number"], rows[-1]["sum_kwh"]) == (100_000, pytest.approx(kwh, rel=1e-6))
+    page.locator("[data-table=spent] summary").click()
+    row = page.locator("[data-table=spent] tbody tr").last
+    expect(row).to_contain_text("100000 (not run)")
+    expect(row).to_contain_text(format_energy(mean(truth.each_kwh)))
+    expect(row).to_contain_text(format_energy(kwh))
+
+
+def test_a_time_that_makes_no_sense_stops_no_page(
+    visit: Callable[..., "sync_api.Page"], explorer: Path, tmp_path: Path
+) -> None:
+    path = write_journal(tmp_path, made(epochs=3, steps=20, wait_s=0))
+    *lines, end = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines) + re.sub(r'"duration_s":[\d.]+', '"duration_s":1e13', end))
+    out = tmp_path / "damaged.html"
+    write([path], out, series=series())
+    page = visit(out)
+    assert headline_kg(page)[0] == pytest.approx(Truth(path).kg, rel=0.1)
+    long = "{...wattloop.runs[0], bins: {end_s: [1e13], kwh: [1], g: [100], phase: ['train'], session: [0]}}"
+    starts = f"wattloop.model.starts({long}, wattloop.state.scenario, wattloop.series)"
+    assert page.evaluate(f"{starts}.every(Number.isNaN)")
+    gap = "{...wattloop.series, hours: [null, ...wattloop.series.hours]}"
+    assert page.evaluate(f"Number.isNaN(wattloop.model.meanOf({gap})(wattloop.series.begin + 7200, 1e14))")
 
 
 def test_another_start_is_priced_hour_by_hour(
@@ -709,6 +857,18 @@ def test_every_kind_of_run_is_shown(visit: Callable[..., "sync_api.Page"], tmp_p
     if case == "marginal":
         assert "marginal" in page.locator("#facts").inner_text()
     keep(page, f"case-{case.replace(' ', '-')}", full_page=True)
+
+
+def test_only_a_whole_share_is_told_as_all(visit: Callable[..., "sync_api.Page"], tmp_path: Path) -> None:
+    path = write_journal(tmp_path, made(epochs=1, steps=20))
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        if "totals" in record:
+            record["totals"]["modelled_j"] = 0.0004 * record["totals"].get("gpu_j", 0.0)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    out = tmp_path / "share.html"
+    write([path], out)
+    expect(visit(out).locator("#facts div", has_text="Measured")).to_contain_text("99.9 %")
 
 
 def test_a_page_without_a_run_names_what_is_wrong(visit: Callable[..., "sync_api.Page"], tmp_path: Path) -> None:

@@ -198,6 +198,54 @@ def test_a_record_without_an_end_is_of_a_run_that_goes_on_or_was_killed(
     assert (run.status, run.ended) == (status, False)
 
 
+@pytest.mark.parametrize(
+    ("status", "steps_more", "at_epoch_end"),
+    [
+        ("finished", 0, True),
+        ("stopped", 0, True),
+        ("stopped", 7, False),
+        ("finished", 7, False),
+        ("failed", 0, False),
+        ("interrupted", 0, False),
+        (None, 0, False),
+    ],
+)
+def test_a_run_that_did_not_end_where_an_epoch_did_is_told_from_one_that_did(
+    tmp_path: Path, status: str | None, steps_more: int, at_epoch_end: bool
+) -> None:
+    path = write_journal(tmp_path, made(epochs=3))
+    *records, end = lines(path)
+    end |= {"status": status, "step": end["step"] + steps_more}
+    path.write_text("".join(json.dumps(line) + "\n" for line in [*records, *([end] if status else [])]))
+    run, _ = load(path)
+    assert run is not None
+    assert run.at_epoch_end == at_epoch_end
+
+
+def test_a_time_that_makes_no_sense_is_of_a_damaged_line(tmp_path: Path) -> None:
+    path = write_journal(tmp_path, made(epochs=3))
+    whole, _ = load(path)
+    *records, end = lines(path)
+    end["totals"]["duration_s"] = 1e13
+    path.write_text("".join(json.dumps(line) + "\n" for line in [*records, end]))
+    run, _ = load(path)
+    assert run is not None and whole is not None
+    assert run.duration_s <= whole.duration_s
+
+
+@pytest.mark.parametrize(
+    ("modelled", "share"), [(0.0, "100 %"), (0.004, "99.6 %"), (0.0004, "99.9 %"), (0.2, "80 %"), (1.0, "0 %")]
+)
+def test_a_share_that_is_not_whole_is_not_rounded_up(tmp_path: Path, modelled: float, share: str) -> None:
+    path = write_journal(tmp_path, made(epochs=1, steps=20))
+    records = lines(path)
+    for record in records:
+        if "totals" in record:
+            record["totals"]["modelled_j"] = modelled * record["totals"].get("gpu_j", 0.0)
+    path.write_text("".join(json.dumps(line) + "\n" for line in records))
+    assert f": {share} of the energy measured" in page([path])
+
+
 def test_pauses_are_told_with_what_they_took(journal: Path) -> None:
     run, _ = load(journal)
     assert run is not None

@@ -10,15 +10,15 @@ from datetime import UTC, datetime
 import msgspec
 
 from wattloop.footprint import Totals
-from wattloop.journal import Epoch, Pause, Record, Resume, Start, Stop, Tick
+from wattloop.journal import End, Epoch, Pause, Record, Resume, Start, Stop, Tick
 from wattloop.reading import Problem, scan
 from wattloop.reports.explorer.bins import Bins, Point, binned
 from wattloop.reports.text import printable
 from wattloop.units import J_PER_KWH
 
 FORECASTS = ("kwh", "kwh_low", "kwh_high", "kg_co2e", "kg_co2e_low", "kg_co2e_high")
-PLAUSIBLE = 1e18
-"""Beyond this, in seconds, joules and kg, a line was damaged."""
+PLAUSIBLE, PLAUSIBLE_S = 1e18, 1e10
+"""Beyond this, in joules and kg, and in seconds, a line was damaged."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -78,6 +78,7 @@ class Curves(msgspec.Struct, frozen=True):
 
     Attributes:
         g_co2e_per_kwh: Intensity at the begin of the last session, for a run that spent nothing; in g CO2e/kWh.
+        at_epoch_end: The run ended where its last epoch did, and not amid another.
     """
 
     sessions: list[Session]
@@ -85,6 +86,7 @@ class Curves(msgspec.Struct, frozen=True):
     bins: Bins
     epochs: Epochs
     g_co2e_per_kwh: float
+    at_epoch_end: bool
 
 
 def curves(path: str | os.PathLike[str], max_bins: int, max_epochs: int) -> Curves:
@@ -113,6 +115,7 @@ class _Reader:
         self.phase = "startup"
         self.last_s = 0.0
         self.g_co2e_per_kwh = 0.0
+        self.end: End | None = None
 
     def take(self, record: Record) -> None:
         # Who damages a time may leave its zone out.
@@ -136,6 +139,9 @@ class _Reader:
             if self.pauses and self.pauses[-1].duration_s is None:
                 begun, spent = self.pauses.pop(), record.spent
                 self.pauses.append(Wait(begun.begin_s, spent.duration_s, spent.kwh, begun.reason))
+        elif isinstance(record, End):
+            self.end = record
+            self._add(record.totals, time, self.phase)
         elif not isinstance(record, Stop):
             self._add(record.totals, time, self.phase)
 
@@ -143,12 +149,13 @@ class _Reader:
         if not self.points:
             self.points.append(Point(0.0, time.timestamp(), 0.0, 0.0, "earlier", 0))
         self.sessions.append((time.timestamp(), pue))
+        self.end = None
 
     def _add(self, totals: Totals, time: datetime, phase: str, aside: bool = False) -> None:
         values = (totals.duration_s, totals.energy_j, totals.kg_co2e)
-        if not all(-PLAUSIBLE < value < PLAUSIBLE for value in values):
-            return
         duration_s, energy_j, kg = values
+        if not (-PLAUSIBLE_S < duration_s < PLAUSIBLE_S and all(-PLAUSIBLE < value < PLAUSIBLE for value in values)):
+            return
         self.last_s = max(self.last_s, duration_s)
         session = len(self.sessions) - 1
         self.points.append(Point(duration_s, time.timestamp(), energy_j / J_PER_KWH, kg, phase, session, aside))
@@ -157,7 +164,13 @@ class _Reader:
         borders = [epoch.totals.duration_s for epoch in self.epochs]
         bins, begins_s = binned(self.points, [pue for _, pue in self.sessions], borders, max_bins)
         sessions = [Session(begin_s, *rest) for begin_s, rest in zip(begins_s, self.sessions, strict=True)]
-        return Curves(sessions, self.pauses, bins, _epochs(self.epochs, max_epochs), self.g_co2e_per_kwh)
+        epochs = _epochs(self.epochs, max_epochs)
+        return Curves(sessions, self.pauses, bins, epochs, self.g_co2e_per_kwh, self._at_epoch_end())
+
+    def _at_epoch_end(self) -> bool:
+        if self.end is None or self.end.status not in ("finished", "stopped") or not self.epochs:
+            return False
+        return self.end.step <= self.epochs[-1].step
 
 
 def _epochs(records: Iterable[Epoch], most: int) -> Epochs:

@@ -46,6 +46,7 @@ class RunData(msgspec.Struct, frozen=True, kw_only=True):
         device: The name of these in the table of hardware; empty where it is not there, or there are several.
         phases: Energy by phase, in kWh.
         exact_phases: These are the record's own figures, not counted from its lines.
+        at_epoch_end: It ended where its last epoch did, and not amid another.
     """
 
     name: str
@@ -79,6 +80,7 @@ class RunData(msgspec.Struct, frozen=True, kw_only=True):
     budget_kg: float | None
     phases: dict[str, float]
     exact_phases: bool
+    at_epoch_end: bool
     sessions: list[Session]
     pauses: list[Wait]
     bins: Bins
@@ -132,6 +134,7 @@ def shown(run: RunSummary, path: str | os.PathLike[str], max_bins: int = 1500, m
         budget_kg=budget.kg_co2e if budget is not None else None,
         phases=run.phases_kwh if whole and run.phases_kwh else _by_phase(bins),
         exact_phases=whole and bool(run.phases_kwh),
+        at_epoch_end=found.at_epoch_end,
         sessions=found.sessions,
         pauses=found.pauses,
         bins=bins,

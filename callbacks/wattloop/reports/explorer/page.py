@@ -28,7 +28,7 @@ from wattloop.reports.place import place
 from wattloop.reports.runs import summarize
 from wattloop.reports.summary import RunSummary
 from wattloop.reports.text import printable
-from wattloop.units import format_co2e, format_energy
+from wattloop.units import format_co2e, format_energy, format_share
 
 if TYPE_CHECKING:
     from wattloop.grid.series import IntensitySeries
@@ -167,6 +167,7 @@ def _rendered(runs: Sequence[RunData], report: Report, hours: Hours | None, now:
         co2e=_co2e,
         energy=format_energy,
         duration=_duration,
+        share=_share,
     )
     return html
 
@@ -225,6 +226,10 @@ def _devices() -> list[tuple[str, list[tuple[str, float]]]]:
 
 def _co2e(kg: float) -> str:
     return format_co2e(kg).replace("CO2e", "CO₂e")
+
+
+def _share(fraction: float) -> str:
+    return format_share(fraction).replace("%", " %")
 
 
 def _duration(seconds: float) -> str:

@@ -56,21 +56,47 @@ function chooseStart(hour) {
   setStart(row.time / 1e3);
   refresh();
 }
-function number(input, whenEmpty) {
+/** Return what is entered: null for nothing, undefined for what is refused, which the page says. */
+function number(input) {
   const { badInput, rangeUnderflow, rangeOverflow } = input.validity;
-  return input.value.trim() === "" || badInput || rangeUnderflow || rangeOverflow ? whenEmpty : Number(input.value);
+  const refused = badInput || rangeUnderflow || rangeOverflow;
+  refuse(input, refused && `Not used: a number from ${input.min} to ${input.max} is expected.`);
+  if (refused) return undefined;
+  return input.value.trim() === "" ? null : Number(input.value);
+}
+function refuse({ id }, why) {
+  $(id).setAttribute("aria-invalid", Boolean(why));
+  text(`${id}-refused`, why || "");
+}
+/** Show the places that go by all the words. */
+function sift() {
+  const words = $("find").value.toLowerCase().split(/\s+/).filter(Boolean);
+  let group = null;
+  for (const row of $("places").children) {
+    if (row.classList.contains("group")) {
+      group = row;
+      group.hidden = true;
+      continue;
+    }
+    const input = row.querySelector("input");
+    const label = `${input.value} ${row.textContent}`.toLowerCase();
+    row.hidden = !words.every((word) => label.includes(word));
+    if (!row.hidden && group) group.hidden = false;
+  }
 }
 function settle() {
   const own = run();
   const done = own.epochs.number.at(-1);
   $("pue").value = $("pue-range").value = figures(own.pue, 4);
-  $("epochs").value = done ?? "";
+  $("epochs").value = own.at_epoch_end ? done : "";
   $("epochs").disabled = $("basis").disabled = done === undefined;
   text(
     "epochs-note",
     done === undefined
       ? `${own.name} has no epochs in its record.`
-      : `Recorded: ${done}. Fewer: as if it had been stopped there.`,
+      : own.at_epoch_end
+        ? `Recorded: ${done}. Fewer: as if it had been stopped there.`
+        : `Recorded: ${done}, and what came after, which counts only while this is empty: a number is of whole epochs.`,
   );
   $("ratio").value = 1;
   for (const id of ["to", "basis"]) $(id).value = "";
@@ -80,6 +106,9 @@ function settle() {
     [...$("from").options].findIndex((option) => option.textContent === own.device),
   );
   $("last").hidden = true;
+  for (const id of ["pue", "ratio", "epochs", "last"]) refuse($(id), "");
+  $("find").value = "";
+  sift();
   setStart(null);
 }
 function reset() {
@@ -129,21 +158,7 @@ function wire() {
     previewPlace(event.target.closest("label")?.querySelector("input")),
   );
   $("places").addEventListener("pointerleave", () => previewPlace(null));
-  $("find").addEventListener("input", () => {
-    const words = $("find").value.toLowerCase().split(/\s+/).filter(Boolean);
-    let group = null;
-    for (const row of $("places").children) {
-      if (row.classList.contains("group")) {
-        group = row;
-        group.hidden = true;
-        continue;
-      }
-      const input = row.querySelector("input");
-      const label = `${input.value} ${row.textContent}`.toLowerCase();
-      row.hidden = !words.every((word) => label.includes(word));
-      if (!row.hidden && group) group.hidden = false;
-    }
-  });
+  $("find").addEventListener("input", sift);
   $("find").addEventListener("keydown", (event) => {
     const first = [...$("places").querySelectorAll("label:not([hidden]) input[data-g]")][0];
     if (event.key === "Enter" || event.key === "ArrowDown") {
@@ -155,9 +170,13 @@ function wire() {
     }
   });
   const pue = (source) => () => {
-    const value = number(source, null);
+    const value = number(source) ?? null;
     if (value === null) return;
-    for (const other of [$("pue"), $("pue-range")]) if (other !== source) other.value = value;
+    for (const other of [$("pue"), $("pue-range")]) {
+      if (other === source) continue;
+      other.value = value;
+      refuse(other, "");
+    }
     state.scenario.pue = Math.abs(value - Number(figures(run().pue, 4))) < 1e-9 ? null : value;
     refresh();
   };
@@ -168,24 +187,28 @@ function wire() {
       // What a run was on says nothing yet; a ratio that was typed in stays.
       if (id === "from" && !to) return;
       state.scenario.ratio = from && to ? from / to : 1;
+      state.scenario.to = from && to ? to : null;
       $("ratio").value = figures(state.scenario.ratio, 4);
+      refuse($("ratio"), "");
       refresh();
     });
   }
   $("ratio").addEventListener("input", () => {
-    const value = number($("ratio"), null);
+    const value = number($("ratio")) ?? null;
     if (value === null) return;
     $("to").value = "";
-    state.scenario.ratio = value;
+    Object.assign(state.scenario, { ratio: value, to: null });
     refresh();
   });
   const epochs = () => {
-    const asked = number($("epochs"), null);
+    const byLast = $("basis").value === "last";
+    $("last").hidden = !byLast;
+    if (!byLast) refuse($("last"), "");
+    const [asked, last] = [number($("epochs")), byLast ? number($("last")) : null];
+    if (asked === undefined || last === undefined) return;
     const value = asked === null ? null : Math.round(asked);
-    const done = run().epochs.number.at(-1);
-    $("last").hidden = $("basis").value !== "last";
-    state.scenario.last = $("basis").value === "last" ? Math.round(number($("last"), 5)) : null;
-    state.scenario.epochs = value === null || value === done ? null : value;
+    const recorded = run().at_epoch_end && value === run().epochs.number.at(-1);
+    Object.assign(state.scenario, { epochs: recorded ? null : value, last: byLast ? Math.round(last ?? 5) : null });
     refresh();
   };
   for (const id of ["epochs", "basis", "last"]) $(id).addEventListener("input", epochs);

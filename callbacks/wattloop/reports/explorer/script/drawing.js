@@ -8,22 +8,13 @@ const CLOCKS = [
 const clockOf = (s) => CLOCKS.find(([from]) => s >= from);
 const listed = () => [...state.shown].sort((a, b) => a - b);
 
-/** Return epochs without most of the many that were not run, which lie on a straight line. */
-function drawn(epochs, most = 200) {
-  const more = epochs.filter((epoch) => epoch.more);
-  const each = Math.ceil(more.length / most);
-  return each <= 1
-    ? epochs
-    : [...epochs.slice(0, epochs.length - more.length), ...more.filter((_, i) => (more.length - 1 - i) % each === 0)];
-}
-
 /** Return the lines of a run: per epoch or over time, each or all so far. */
 function lineOf(result, kind) {
   const { measure, along, sum } = state;
   const rows = [];
   if (along === "epochs") {
     if (sum) rows.push([0, 0, "now"]);
-    for (const epoch of drawn(result.epochs)) {
+    for (const epoch of result.epochs) {
       const last = rows.at(-1);
       if (epoch.more && last && last[2] === "now") rows.push([last[0], last[1], "more"]);
       rows.push([
@@ -33,8 +24,8 @@ function lineOf(result, kind) {
       ]);
     }
   } else {
-    const { t, sums, whole } = result;
-    const stop = result.s < whole.s ? result.s : Infinity;
+    const { t, sums, own, whole } = result;
+    const stop = own === whole ? Infinity : own.s;
     const per = measure === "kwh" ? 3.6e6 : 3600;
     for (let i = 0; i < t.length; i++) {
       if (t[i] > stop) break;
@@ -42,10 +33,10 @@ function lineOf(result, kind) {
       else if (i + 1 < t.length && t[i + 1] > t[i])
         rows.push([t[i], ((sums[measure][i + 1] - sums[measure][i]) / (t[i + 1] - t[i])) * per, "now"]);
     }
-    if (!sum && rows.length) rows.push([Math.min(stop, t.at(-1)), rows.at(-1)[1], "now"]);
-    if (result.each && result.s > whole.s) {
+    if (rows.length) rows.push([Math.min(stop, t.at(-1)), sum ? own[measure] : rows.at(-1)[1], "now"]);
+    if (result.each && result.s > own.s) {
       const rate = result.each.s > 0 ? (result.each[measure] / result.each.s) * per : 0;
-      rows.push([whole.s, sum ? whole[measure] : rate, "more"], [result.s, sum ? result[measure] : rate, "more"]);
+      rows.push([own.s, sum ? own[measure] : rate, "more"], [result.s, sum ? result[measure] : rate, "more"]);
     }
   }
   return kind === "recorded" ? rows.map(([x, y]) => [x, y, "recorded"]) : rows;
@@ -170,7 +161,7 @@ function power() {
   legend(
     "power-legend",
     kinds.map(([name, kwh]) => [
-      `${named(name)} ${figures((100 * kwh) / whole, 2)} %`,
+      `${named(name)} ${share(kwh / whole)}`,
       `var(--phase-${phases.includes(name) ? name : "other"})`,
       "box",
     ]),
@@ -238,7 +229,7 @@ function forecasts() {
           ? (value * scenario.ratio * now.whole.kg) / (now.whole.kwh || 1)
           : (value * scenario.ratio * (scenario.pue ?? pue)) / pue;
       };
-      const done = now.epochs[i];
+      const done = now.epochs[i]?.of ? null : now.epochs[i];
       return {
         number,
         value: of(""),

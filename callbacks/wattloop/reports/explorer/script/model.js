@@ -1,14 +1,16 @@
 /* The formulas, and nothing of the page: what a run would have spent under other circumstances.
  *
- *   kWh = E x ratio          E: as recorded; until an earlier epoch; or with more, each as the mean of all or of the last k
+ *   kWh = E x ratio          E: as recorded; until an epoch's end; or with more, each as the mean of all or of the last k
  *   kg  = sum of kWh x PUE x g / 1000 over the spans of time, at the intensity of each
  *
  * scenario: { g, start, pue, ratio, epochs, last }, of which all but ratio (1) may be null: as recorded.
+ * Of a run that ended amid an epoch, a number of epochs counts whole ones alone.
  * series: { begin, hours: [g or null, ...], daily }, begin and times in seconds since 1970.
  */
 const model = (() => {
   const HOUR = 3600;
   const Z = 1.6448536269514722; // of a two-sided interval that holds 90 %
+  const ROWS = 200; // of epochs that were not run, at most: they lie on a straight line
 
   /** Return the function that gives the mean of an hourly series between two moments, NaN where a value is missing. */
   function meanOf(series) {
@@ -28,7 +30,7 @@ const model = (() => {
       const [a, b] = [from - series.begin, to - series.begin];
       if (!gap) return to > from ? (until(b) - until(a)) / (b - a) : value(series, a);
       let area = 0;
-      for (let at = a; at < b;) {
+      for (let at = a; at < b && !Number.isNaN(area);) {
         const end = Math.min(b, (Math.floor(at / HOUR) + 1) * HOUR);
         area += value(series, at) * (end - at);
         at = end;
@@ -77,32 +79,29 @@ const model = (() => {
     const whole = { kwh: kwh[last], kg: kg[last], s: t[last] };
     const epochs = epochsOf(run, scenario, { t, kwh, kg });
     const spread = { kwh: 0, kg: 0 };
+    // What counts of the record, and then with what was not run.
+    let own = whole;
     let total = { ...whole };
     if (scenario.epochs !== null && epochs.length) {
       const done = epochs[epochs.length - 1].number;
-      const ended = epochs.filter((epoch) => epoch.number <= scenario.epochs);
-      if (scenario.epochs < done) {
-        const { sum_kwh, sum_kg, end_s } = ended.length ? ended[ended.length - 1] : { sum_kwh: 0, sum_kg: 0, end_s: 0 };
-        total = { kwh: sum_kwh, kg: sum_kg, s: end_s };
-        epochs.length = ended.length;
-      } else if (scenario.epochs > done) {
-        const more = scenario.epochs - done;
+      const more = scenario.epochs - done;
+      if (more < 0) cut(epochs, scenario.epochs, { t, kwh, kg });
+      if (more < 0 || !run.at_epoch_end) {
+        const { sum_kwh, sum_kg, end_s } = epochs[epochs.length - 1] ?? { sum_kwh: 0, sum_kg: 0, end_s: 0 };
+        own = { kwh: sum_kwh, kg: sum_kg, s: end_s };
+      }
+      total = { ...own };
+      if (more > 0) {
         const each = meanEpoch(epochs, scenario.last);
         const wide = each.count > 1 ? Z * Math.sqrt(more + (more * more) / each.count) : 0;
         for (const key of ["kwh", "kg"]) spread[key] = wide * each[`sd_${key}`];
-        for (let one = 1; one <= more; one++) {
-          epochs.push({
-            number: done + one,
-            count: 1,
-            kwh: each.kwh,
-            kg: each.kg,
-            end_s: whole.s + one * each.s,
-            more: true,
-            sum_kwh: whole.kwh + one * each.kwh,
-            sum_kg: whole.kg + one * each.kg,
-          });
+        const then = (one) => ({ kwh: own.kwh + one * each.kwh, kg: own.kg + one * each.kg, s: own.s + one * each.s });
+        const apart = Math.ceil(more / ROWS);
+        for (let one = more % apart || apart; one <= more; one += apart) {
+          const { kwh: sum_kwh, kg: sum_kg, s: end_s } = then(one);
+          epochs.push({ number: done + one, count: 1, kwh: each.kwh, kg: each.kg, end_s, more: true, sum_kwh, sum_kg });
         }
-        total = { kwh: whole.kwh + more * each.kwh, kg: whole.kg + more * each.kg, s: whole.s + more * each.s, each };
+        total = { ...then(more), more, each };
       }
     }
     const unsure = run.kwh > 0 ? run.uncertainty_kwh / run.kwh : 0;
@@ -110,6 +109,7 @@ const model = (() => {
     const meanPue = mix(pue, kwh);
     return {
       ...total,
+      own,
       whole,
       t,
       sums: { kwh, kg },
@@ -147,18 +147,44 @@ const model = (() => {
     });
   }
 
+  /** Leave the epochs until the end of one; of a row of several, the share that is over by then. */
+  function cut(epochs, number, { t, kwh, kg }) {
+    const kept = epochs.filter((epoch) => epoch.number <= number).length;
+    const [row] = epochs.splice(kept);
+    const part = (number - (row.number - row.count)) / row.count;
+    if (part <= 0) return;
+    const end_s = row.begin_s + part * (row.end_s - row.begin_s);
+    epochs.push({
+      ...row,
+      number,
+      count: part * row.count,
+      end_s,
+      kwh: part * row.kwh,
+      kg: part * row.kg,
+      sum_kwh: at(t, kwh, end_s),
+      sum_kg: at(t, kg, end_s),
+      of: row,
+    });
+  }
+
   /** Return what an epoch spends on average, over all or the last k, and how that scatters. */
   function meanEpoch(epochs, last) {
-    const used = last ? epochs.slice(-last) : epochs;
-    const count = used.reduce((sum, one) => sum + one.count, 0);
-    const means = { count };
-    for (const key of ["kwh", "kg"]) {
-      const mean = used.reduce((sum, one) => sum + one[key], 0) / count;
-      const squares = used.reduce((sum, one) => sum + one.count * (one[key] / one.count - mean) ** 2, 0);
-      means[key] = mean;
-      means[`sd_${key}`] = count > 1 ? Math.sqrt(squares / (count - 1)) : 0;
+    const used = [];
+    const most = last ?? Infinity;
+    let count = 0;
+    for (let i = epochs.length - 1; i >= 0 && count < most; i--) {
+      const taken = Math.min(epochs[i].count, most - count);
+      used.push([epochs[i], taken]);
+      count += taken;
     }
-    means.s = used.reduce((sum, one) => sum + one.end_s - one.begin_s, 0) / count;
+    const mean = (of) => used.reduce((sum, [row, taken]) => sum + (of(row) / row.count) * taken, 0) / count;
+    const means = { count, s: mean((row) => row.end_s - row.begin_s) };
+    for (const key of ["kwh", "kg"]) {
+      means[key] = mean((row) => row[key]);
+      // Epochs that are one row scatter less together, by just what dividing by rows makes up for.
+      const squares = used.reduce((sum, [row, taken]) => sum + taken * (row[key] / row.count - means[key]) ** 2, 0);
+      means[`sd_${key}`] = used.length > 1 ? Math.sqrt(squares / (used.length - 1)) : 0;
+    }
     return means;
   }
 
@@ -178,6 +204,8 @@ const model = (() => {
   /** Return the run's emissions for every hour of the series at which it could have started, NaN where not known. */
   function starts(run, scenario, series) {
     const spent = [];
+    // What lies after the series has no price, whenever the run begins.
+    const last = series.daily ? Infinity : series.hours.length;
     let begin = 0;
     run.bins.end_s.forEach((end, i) => {
       const session = run.bins.session[i];
@@ -187,7 +215,7 @@ const model = (() => {
       const per = (run.bins.kwh[i] * scenario.ratio * p) / 1000;
       for (let s = from; ;) {
         const hour = Math.floor(s / HOUR);
-        const until = Math.min(to, (hour + 1) * HOUR);
+        const until = hour < last ? Math.min(to, (hour + 1) * HOUR) : to;
         spent[hour] = (spent[hour] ?? 0) + (to > from ? (per * (until - s)) / (to - from) : per);
         s = until;
         if (s >= to) break;

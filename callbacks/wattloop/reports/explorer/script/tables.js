@@ -8,7 +8,7 @@ const TABLES = {
     const rows = listed().flatMap((i) => {
       const { epochs, t, sums } = results[i];
       if (state.along === "epochs") {
-        return drawn(epochs).map((e) => [
+        return epochs.map((e) => [
           runs[i].name,
           `${e.count > 1 ? `${e.number - e.count + 1} to ` : ""}${e.number}${e.more ? " (not run)" : ""}`,
           quantity("kwh", e.kwh),

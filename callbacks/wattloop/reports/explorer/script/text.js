@@ -3,7 +3,12 @@ const run = () => runs[state.main];
 const colour = (i) => `var(--run-${[...state.shown].sort((a, b) => a - b).indexOf(i) % 6})`;
 const hypothetical = () =>
   Object.entries(NOTHING).some(([key, value]) => key !== "last" && state.scenario[key] !== value);
-const footprint = (i, scenario = state.scenario) => model.footprint(runs[i], scenario, series);
+/** Return what a run spends under a scenario; on other hardware, each by what its own record says it was on. */
+function footprint(i, scenario = state.scenario) {
+  const own = PER_WATT.get(runs[i].device);
+  const ratio = scenario.to === null || i === state.main ? scenario.ratio : own ? own / scenario.to : 1;
+  return model.footprint(runs[i], { ...scenario, ratio }, series);
+}
 const text = (id, value) => {
   // A status that is written anew is read out anew.
   if ($(id) && $(id).textContent !== value) $(id).textContent = value;
@@ -75,16 +80,16 @@ function headline() {
     ["Place", placeName()],
     ["Time", duration(now.s)],
     ["Mean power", now.s > 0 ? quantity("w", (now.kwh * 3.6e6) / now.s) : "-"],
-    ["Measured", `${figures(100 * one.measured, 3)} %`],
+    ["Measured", share(one.measured)],
     ["GPUs", one.gpus_named || (one.gpus ? figures(one.gpus) : "none")],
     ["Epochs", one.epochs.number.length ? String(now.epochs.length ? now.epochs.at(-1).number : 0) : "none"],
   ];
   if (one.cpu_kwh > 0 && one.kwh > 0) {
-    facts.push(["CPU and memory", `${figures((100 * one.cpu_kwh) / one.kwh)} % of the energy`]);
+    facts.push(["CPU and memory", `${share(one.cpu_kwh / one.kwh)} of the energy`]);
   }
   if (one.kind !== "average") facts.push(["Intensity", one.kind]);
   if (one.kg_net !== null && now.kg >= 0)
-    facts.push([`Net of ${figures(100 * one.net_share)} % clean energy`, quantity("kg", now.kg * (1 - one.net_share))]);
+    facts.push([`Net of ${share(one.net_share)} clean energy`, quantity("kg", now.kg * (1 - one.net_share))]);
   if (one.kg_embodied !== null)
     facts.push(["Embodied, apart", `${quantity("kg", one.kg_embodied)}${hypothetical() ? " as recorded" : ""}`]);
   if (one.budget_kg !== null)
@@ -123,20 +128,14 @@ function placeNote() {
 
 function equation() {
   const [now, scenario] = [results[state.main], state.scenario];
-  const more = now.each ? now.epochs.filter((epoch) => epoch.more).length : 0;
-  const own = now.each ? now.whole.kwh : now.kwh;
-  text("eq-energy", `${more ? "(" : ""}${quantity("kwh", scenario.ratio ? own / scenario.ratio : 0)}`);
+  const { more = 0, own, whole } = now;
+  text("eq-energy", `${more ? "(" : ""}${quantity("kwh", own.kwh / scenario.ratio)}`);
   $("eq-more").hidden = $("eq-more-op").hidden = !more;
   if (more) text("eq-epochs", `${more} × ${quantity("kwh", now.each.kwh / scenario.ratio)})`);
   text("eq-ratio", figures(scenario.ratio));
   const [from, to] = ["from", "to"].map((id) => $(id).selectedOptions[0]);
   text("eq-ratio-name", from.value && to.value ? `${to.textContent} for ${from.textContent}` : "hardware");
-  text(
-    "ratio-note",
-    from.value && to.value
-      ? `${figures(Number(from.value))} against ${figures(Number(to.value))} FP32 GFLOPS per watt of TDP: a rough guess.`
-      : RATIO_NOTE,
-  );
+  text("ratio-note", ratioNote(from, to));
   text("eq-pue", figures(now.pue));
   text("eq-g", `${figures(now.g)} g/kWh`);
   text(
@@ -148,18 +147,34 @@ function equation() {
         : `mean intensity${run().kind === "average" ? "" : `, ${run().kind}`}`,
   );
   text("eq-kg", quantity("kg", now.kg));
-  const done = run().epochs.number.at(-1);
-  const fewer = scenario.epochs !== null && done !== undefined && scenario.epochs < done;
+  const last = now.epochs.findLast((epoch) => !epoch.more);
+  const until = `Energy until the end of epoch ${last?.number ?? 0}`;
   text(
     "eq-note",
     [
-      fewer ? `Energy until the end of epoch ${now.epochs.length ? now.epochs.at(-1).number : 0}.` : "",
+      own === whole ? "" : more ? `${until}: what came after is not counted, as more epochs are whole ones.` : `${until}.`,
+      last?.of
+        ? `Epochs ${last.of.number - last.of.count + 1} to ${last.of.number} are one row here, of which a share is taken.`
+        : "",
       more ? "More epochs are as the mean of those before; ± holds their scatter, too." : "",
       "Intensity is weighted by energy, moment by moment.",
     ]
       .filter(Boolean)
       .join(" "),
   );
+}
+
+/** Tell by what each run is put on other hardware. */
+function ratioNote(from, to) {
+  const { scenario } = state;
+  if (to.value && !from.value) return `Choose what ${run().name} ran on, too.`;
+  if (scenario.to === null)
+    return scenario.ratio !== 1 && runs.length > 1 ? "This ratio is applied to all runs." : RATIO_NOTE;
+  const guess = `${figures(Number(from.value))} against ${figures(scenario.to)} FP32 GFLOPS per watt of TDP: a rough guess.`;
+  if (runs.length === 1) return guess;
+  const unknown = runs.filter((one, i) => i !== state.main && !PER_WATT.has(one.device)).map((one) => one.name);
+  const names = unknown.length > 4 ? `${unknown.length} runs` : unknown.join(", ");
+  return `${guess} Other runs go by the hardware on their own record.${names && ` Not scaled, as theirs is not known: ${names}.`}`;
 }
 
 function banner() {
@@ -175,8 +190,9 @@ function banner() {
     state.place && `in ${placeName()}`,
     scenario.start !== null && `started at ${startOf(scenario.start)}`,
     scenario.pue !== null && `PUE ${figures(scenario.pue)}`,
+    scenario.to !== null && `on ${$("to").selectedOptions[0].textContent}`,
     scenario.ratio !== 1 && `energy × ${figures(scenario.ratio)}`,
-    scenario.epochs !== null && `${scenario.epochs} epochs`,
+    scenario.epochs !== null && `${scenario.epochs} epoch${scenario.epochs === 1 ? "" : "s"}`,
   ]
     .filter(Boolean)
     .join(", ");

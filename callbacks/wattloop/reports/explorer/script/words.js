@@ -32,6 +32,8 @@ const COUNTED = {
   mixed: "mixed intensity (direct for fossil fuels, life-cycle for the rest)",
   operational: "operational intensity (what its cloud publishes)",
 };
+/** Write a share, of which only a whole one is all. */
+const share = (fraction) => `${fraction > 1 - 1e-9 ? 100 : figures(Math.min(100 * fraction, 99.9))} %`;
 const CO2E = { kg: " CO₂e", kwh: "", w: "" };
 function quantity(measure, value) {
   if (!Number.isFinite(value)) return "not known";
