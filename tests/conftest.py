@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -15,6 +16,14 @@ from wattloop.sampler import FOLLOW_S
 os.environ.setdefault("KERAS_BACKEND", "torch")
 # A batch job that the tests run in is none of the runs that they make.
 os.environ.pop("SLURM_JOB_END_TIME", None)
+# What they start would inherit that signals are ignored, as `nohup` and shells do for what is in the background.
+for number, usual in (
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGQUIT, signal.SIG_DFL),
+    (signal.SIGINT, signal.default_int_handler),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 @pytest.fixture

@@ -445,7 +445,7 @@ def test_many_children_are_no_trouble_where_none_is_waited_for() -> None:
 
 
 def test_what_was_used_is_told_on_stderr() -> None:
-    done = watched("--region", "FR", "--pue", "1.5", "--net-share", "0.5", "--", "sleep", "1")
+    done = watched("--region", "FR", "--pue", "1.5", "--net-share", "0.5", "--", "sleep", "3")
     first, gpu, grid = done.stderr.decode().splitlines()
     assert re.fullmatch(
         r"wattloop: \d+ J ± [\d.]+ J, [\d.]+% measured, [\d.]+ mg CO2e, net [\d.]+ mg CO2e in 1 s", first

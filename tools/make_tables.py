@@ -79,6 +79,8 @@ GCP_WITHIN = {
     "us-west4": "US-NV",
 }
 
+# What the source calls by a name that another country goes by, too.
+NAMES = {"Congo": "Republic of the Congo"}
 ALIASES = {
     "AE": "UAE",
     "AS": "US-AS",
@@ -87,8 +89,8 @@ ALIASES = {
     "CA-PE": "PEI",
     "CA-QC": "Québec",
     "CA-YT": "Yukon Territory",
-    "CD": "Democratic Republic of the Congo|DR Congo|DRC|Congo-Kinshasa",
-    "CG": "Republic of the Congo|Congo-Brazzaville",
+    "CD": "Democratic Republic of the Congo|DR Congo|DRC|Congo-Kinshasa|Congo",
+    "CG": "Congo|Congo-Brazzaville",
     "CI": "Ivory Coast",
     "CV": "Cabo Verde",
     "CZ": "Czech Republic",
@@ -166,7 +168,15 @@ def countries(carbontracker: zipfile.ZipFile, codecarbon: zipfile.ZipFile) -> Se
     namibia = json.loads(codecarbon.read("codecarbon/data/private_infra/global_energy_mix.json"))["NAM"]
     rows.append(("NA", "NAM", "Namibia", namibia["carbon_intensity"], str(namibia["year"])))
     return [(*WORLD, LIFE_CYCLE)] + [
-        (code, name, "|".join(filter(None, (iso3, ALIASES.get(code)))), f"{grams:.3f}", year, OWID, LIFE_CYCLE)
+        (
+            code,
+            NAMES.get(name, name),
+            "|".join(filter(None, (iso3, ALIASES.get(code)))),
+            f"{grams:.3f}",
+            year,
+            OWID,
+            LIFE_CYCLE,
+        )
         for code, iso3, name, grams, year in sorted(rows)
         if grams > 0.0
     ]

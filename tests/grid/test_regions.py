@@ -265,7 +265,12 @@ def test_every_state_is_there() -> None:
 
 @pytest.mark.parametrize(
     ("name", "codes"),
-    [("Georgia", ("'GE'", "'US-GA'")), ("Korea", ("'KP'", "'KR'")), ("virgin islands", ("'VG'", "'VI'"))],
+    [
+        ("Georgia", ("'GE'", "'US-GA'")),
+        ("Korea", ("'KP'", "'KR'")),
+        ("Congo", ("'CD'", "'CG'")),
+        ("virgin islands", ("'VG'", "'VI'")),
+    ],
 )
 def test_a_name_of_two_places_is_refused_with_the_code_of_each(name: str, codes: tuple[str, str]) -> None:
     message = refusal(name)
