@@ -445,10 +445,10 @@ def test_many_children_are_no_trouble_where_none_is_waited_for() -> None:
 
 
 def test_what_was_used_is_told_on_stderr() -> None:
-    done = watched("--region", "FR", "--pue", "1.5", "--net-share", "0.5", "--", "sleep", "3")
+    done = watched("--region", "FR", "--pue", "1.5", "--net-share", "0.5", "--", "sleep", "2")
     first, gpu, grid = done.stderr.decode().splitlines()
     assert re.fullmatch(
-        r"wattloop: \d+ J ± [\d.]+ J, [\d.]+% measured, [\d.]+ mg CO2e, net [\d.]+ mg CO2e in 1 s", first
+        r"wattloop: \d+ J ± [\d.]+ J, [\d.]+% measured, [\d.]+ mg CO2e, net [\d.]+ mg CO2e in [2-9] s", first
     )
     assert re.fullmatch(r"  GPU-a0b1c200  NVIDIA H100 80GB HBM3 +\d+ J +\d+\.\d W  by its energy counter", gpu)
     assert grid.startswith("  44.18 g CO2e/kWh, PUE 1.5: France 2024: Ember")
