@@ -95,7 +95,7 @@ class Claims:
     * An instrument of the host is counted by the lowest rank there that sees it.
     * A modelled CPU is the load of a process and its children: each rank counts its own, but not that of a rank
       whose process began it (Lightning's ``ddp`` makes ranks children of the first), nor where a rank of the host
-      measures the CPU.
+      measures the CPU. As long as the one that began it has not said what it sees, that is left open.
 
     Args:
         peers: The ranks, in their order.
@@ -124,15 +124,21 @@ class Claims:
                 elif kind != "gpu":
                     measured_hosts.add(peer.host)
         trees = {(peer.host, peer.process) for peer in modelled.values()}
+        silent = {
+            (peer.host, peer.process) for peer, seen in zip(self._peers, all_seen, strict=True) if not seen.channels
+        }
         for place, ranks in seers.items():
             if place in self._owners:
                 continue
+            if (one := modelled.get(place)) is not None:
+                above = {(one.host, process) for process in one.ancestors}
+                if one.host in measured_hosts or above & trees:
+                    self._owners[place] = None
+                    continue
+                if above & silent:
+                    continue
             at_work = [rank for rank in ranks if all_seen[rank].gpu == place]
             self._owners[place] = min(at_work or ranks)
-            if (one := modelled.get(place)) is not None and (
-                one.host in measured_hosts or any((one.host, process) in trees for process in one.ancestors)
-            ):
-                self._owners[place] = None
 
     def of(self, rank: int, seen: Seen) -> Mapping[str, bool]:
         """Return which channels a rank counts; those that are not there are not settled yet."""

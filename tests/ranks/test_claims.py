@@ -62,6 +62,14 @@ def test_modelled_cpus_add_up_but_for_children_of_ranks() -> None:
     assert counted(elsewhere, [seen] * 2) == [{"cpu:0"}, {"cpu:0"}]
 
 
+def test_whether_the_first_rank_models_its_children_is_waited_for() -> None:
+    seen, launched = Seen("", {"cpu:0": MODELLED}), [peer(0), peer(1, ancestors=("pid 0",))]
+    late = [Seen(), seen]
+    assert counted(launched, late) == [set(), set()]
+    assert counted(launched, late, [seen, seen]) == [{"cpu:0"}, set()]
+    assert counted(launched, late, [Seen("", {"GPU-0": GPU}), seen]) == [{"GPU-0"}, {"cpu:0"}]
+
+
 def test_a_modelled_cpu_is_not_added_to_a_measured_one_of_its_host() -> None:
     peers = [peer(0), peer(1), peer(2, "b")]
     found = counted(peers, [Seen("", {"cpu:0": MODELLED}), Seen("", {"cpu:0": CPU}), Seen("", {"cpu:0": MODELLED})])
