@@ -1,4 +1,4 @@
-"""The manual is checked where its builder is, by ``tox run -e docs``; elsewhere there is nothing to collect."""
+"""The manual is checked where its builder is; elsewhere there is nothing to collect."""
 
 from importlib.util import find_spec
 
