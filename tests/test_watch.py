@@ -455,7 +455,7 @@ def test_what_was_used_is_told_on_stderr() -> None:
 
 
 def test_scripts_get_it_as_json(tmp_path: Path) -> None:
-    told = account("--intensity", "100", "--pue", "1.2", "--net-share", "0.25", "--", "sh", "-c", "sleep 1; exit 3")
+    told = account("--intensity", "100", "--pue", "1.2", "--net-share", "0.25", "--", "sh", "-c", "sleep 3; exit 3")
     assert (told["exit_code"], told["command"][0], told["pue"], told["g_co2e_per_kwh"]) == (3, "sh", 1.2, 100.0)
     assert told["kg_co2e"] == pytest.approx(told["kwh"] * 1.2 * 100 / 1000)
     assert told["kg_co2e_net"] == pytest.approx(0.75 * told["kg_co2e"])

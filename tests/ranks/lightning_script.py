@@ -43,7 +43,7 @@ class First(pl.Callback):
     """Stands before ours."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.begin_s, self.begin_cpu_s = time.monotonic(), time.process_time()
+        self.begin_s = time.monotonic()
 
 
 class Last(pl.Callback):
@@ -53,7 +53,7 @@ class Last(pl.Callback):
         self.folder, self.first, self.callback = folder, first, callback
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.started_s = time.monotonic()
+        self.started_s, self.started_cpu_s = time.monotonic(), time.process_time()
 
     def on_train_batch_end(self, *args: Any) -> None:
         self.last_step_s = time.monotonic()
@@ -65,7 +65,7 @@ class Last(pl.Callback):
             "gpu_j": totals.gpu_j,
             "cpu_j": totals.cpu_j,
             "own_cpu_j": self.callback.run._footprint.totals.cpu_j,
-            "cpu_s": time.process_time() - self.first.begin_cpu_s,
+            "cpu_s": time.process_time() - self.started_cpu_s,
             "before_start_s": self.first.begin_s,
             "after_start_s": self.started_s,
             "last_step_s": self.last_step_s,

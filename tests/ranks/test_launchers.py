@@ -40,7 +40,7 @@ def test_ranks_stop_at_the_same_step_and_count_gpus_and_load_once(tmp_path: Path
     w_per_cpu = design_power(os.cpu_count() or 1).watts / (os.cpu_count() or 1)
     assert (ranks[1]["own_cpu_j"] == 0.0) is (strategy == "ddp")
     assert ranks[0]["own_cpu_j"] > 0.0
-    # Systems count CPU time in steps of 10 ms, and may count late, on a busy machine what was used before the start.
+    # Of what was used since the start. Systems count CPU time in steps of 10 ms, and may count late.
     least_s = 0.75 * sum(rank["cpu_s"] for rank in ranks)
     most_s = (os.cpu_count() or 1) * (max(rank["end_s"] for rank in ranks) - ranks[0]["before_start_s"])
     assert least_s <= ranks[0]["cpu_j"] / w_per_cpu <= most_s
