@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import wattloop
@@ -424,7 +425,7 @@ def test_ctrl_c_ends_a_report_at_once(record: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", CODE, "report", str(long)]
     with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         # Once it has the record open, it reads it for seconds.
-        while str(long) not in [os.path.realpath(file) for file in Path(f"/proc/{child.pid}/fd").iterdir()]:
+        while str(long) not in [file.path for file in psutil.Process(child.pid).open_files()]:
             assert child.poll() is None
             time.sleep(0.001)
         child.send_signal(signal.SIGINT)

@@ -732,7 +732,7 @@ def test_a_terminal_shows_a_line_at_its_foot_and_the_commands_output_above() -> 
     assert code == 0
     drawn = re.findall(rb"\x1b7\x1b\[24;1H\x1b\[2K\x1b\[2m(.*?)\x1b\[0m\x1b8", shown)
     assert len(drawn) >= 2
-    assert re.fullmatch(rb"wattloop \d(\.\d)? s  \d+ W  [\d.]+ J  [\d.]+ mg CO2e", drawn[-1])
+    assert re.fullmatch(rb"wattloop \d(\.\d)? s  \d+ W  [\d.,]+ J  [\d.]+ mg CO2e", drawn[-1])
     assert SAVE + b"\x1b[1;23r" + RESTORE in shown  # the last line does not scroll
     assert SAVE + b"\x1b[r\x1b[24;1H\x1b[2K" + RESTORE in shown  # and is given back
     left = without_line(shown)

@@ -377,9 +377,9 @@ def test_the_budget_of_a_resume_is_the_one_given_then(
     front: Front, fake_nvml: FakeNvml, tmp_path: Path, raised: bool
 ) -> None:
     load = Crashing(fake_nvml, 60, crash_at=32)
-    crashed = resumable(front, tmp_path, budget=Budget(kwh=1000 / J_PER_KWH))
+    crashed = resumable(front, tmp_path, budget=Budget(kwh=1.0))
     front.train_saving(crashed, tmp_path, 3, 20, load)
-    budget = Budget(kwh=(1000 if raised else 0.8 * load.kwh))
+    budget = Budget(kwh=(1.0 if raised else 0.8 * load.kwh))
     resumed = resumable(front, tmp_path, budget=budget)
     outcome = front.train_saving(resumed, tmp_path, 3, 20, Load(fake_nvml, 40, 0.01, same_machine=True))
 
