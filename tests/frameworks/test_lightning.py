@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import logging
 import os
 import signal
@@ -26,6 +27,8 @@ pl = pytest.importorskip("lightning.pytorch")
 torch = pytest.importorskip("torch")
 
 J_PER_KWH = 3.6e6
+PROMPT_S = 0.5
+"""How long what happens at once may take, on however slow a machine."""
 
 
 @pytest.fixture
@@ -144,8 +147,9 @@ def test_a_run_that_ends_by_the_clock_is_forecast(front: Lightning, fake_nvml: F
     assert callback.run.total_steps is None
     halfway = forecasts[len(forecasts) // 2]
     assert halfway is not None
-    assert halfway.duration_s == pytest.approx(callback.run.totals.duration_s, rel=0.15)
-    assert halfway.kwh == pytest.approx(callback.run.totals.kwh, rel=0.15)
+    # By the clock it ends after two seconds, though a machine may stand still in the last step.
+    assert halfway.duration_s == pytest.approx(2.0, rel=0.15)
+    assert halfway.kwh == pytest.approx(300 * 2.0 / J_PER_KWH, rel=0.15)
 
 
 def test_a_budget_stop_waits_for_the_optimizer_and_can_be_resumed_where_it_stopped(
@@ -191,14 +195,20 @@ def test_validation_is_counted_apart_and_the_sanity_check_is_start_up(
     front: Lightning, fake_nvml: FakeNvml, tmp_path: Path
 ) -> None:
     class Slow(pl.Callback):  # type: ignore[misc, name-defined]
-        def on_validation_batch_start(self, *args: Any) -> None:
-            time.sleep(0.05)
+        slept_s = 0.0
 
-    callback = EmissionsCallback(region="FR")
-    fit(front, tmp_path, max_epochs=2, callbacks=[callback, Slow()], val=True, num_sanity_val_steps=2)
+        def on_validation_batch_start(self, trainer: Any, *args: Any) -> None:
+            began_s = time.monotonic()
+            time.sleep(0.05)
+            if not trainer.sanity_checking:
+                self.slept_s += time.monotonic() - began_s
+
+    callback, slow = EmissionsCallback(region="FR"), Slow()
+    fit(front, tmp_path, max_epochs=2, callbacks=[callback, slow], val=True, num_sanity_val_steps=2)
     phases = callback.run.phases_j
     # 300 W for 2 x 2 batches of validation, and for 2 of the sanity check.
-    assert phases["validation"] == pytest.approx(300 * 4 * 0.05, rel=0.5)
+    assert slow.slept_s >= 4 * 0.05
+    assert 0.8 * 300 * slow.slept_s <= phases["validation"] <= 300 * (slow.slept_s + PROMPT_S)
     assert phases["startup"] >= 300 * 2 * 0.05
 
 
@@ -368,6 +378,8 @@ def test_the_checkpoint_before_the_last_pause_is_kept_and_training_goes_on_from_
     resumed.callbacks.insert(0, again)
     steps[0] = 1000
     resumed.fit(front.model(work), front.loader(120), ckpt_path=path)
-    # It paused where gradients had been applied: no batch is trained twice, and none left out.
-    assert resumed.global_step == 60 and steps[0] - 1000 == 240 - 4 * saved_at
-    assert again.run.steps_done == 240
+    # It paused where gradients had been applied: no batch is trained twice, and none left out. Older releases take no
+    # batch for done at whose end a checkpoint is made, be it one of their own.
+    twice = "increment_completed" not in inspect.getsource(type(resumed.fit_loop.epoch_loop).reset)
+    assert resumed.global_step == 60 + twice and steps[0] - 1000 == 240 - 4 * saved_at + twice
+    assert again.run.steps_done == 240 + twice
