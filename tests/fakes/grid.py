@@ -50,8 +50,8 @@ class Grid:
     def _become_clean(self, seconds: float) -> None:
         waited_s, end_s = self._waited_s, time.monotonic() + PATIENCE_S
         while not self._waited_s > waited_s and time.monotonic() < end_s:
-            time.sleep(0.01)
-        time.sleep(seconds)
+            time.sleep(0.01)  # asks again whether it waits
+        time.sleep(seconds)  # is dirty, as it was told to be
         self.clean_s = time.monotonic()
         self.value = CLEAN
 
